@@ -1,0 +1,1 @@
+"""What asks and measures: the clients of the three exercises."""

@@ -1,0 +1,1 @@
+"""The host side of the lab: set-up, start, stop, impairment, diagnosis. Standard library only."""
