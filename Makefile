@@ -1,0 +1,41 @@
+# The lab's commands. Each is one line over "python3 -m lab"; settings go through the environment.
+
+PYTHON ?= python3
+LAB = $(PYTHON) -m lab
+export SERVICE NETEM
+
+.DEFAULT_GOAL := help
+.PHONY: help up down netem logs shell doctor test test-vm lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## set up what is missing, build, start, show what is in effect
+	@$(LAB) up
+
+down: ## stop and remove the lab: containers, network, volume
+	@$(LAB) down
+
+netem: ## show the network, or change it: SERVICE=udp NETEM="loss 30% delay 100ms 20ms" (off, default)
+	@$(LAB) netem
+
+logs: ## follow the logs, of all or of SERVICE=udp
+	@$(LAB) logs
+
+shell: ## look inside a container: SERVICE=udp (udp-netem for tc)
+	@$(LAB) shell
+
+doctor: ## what this machine has and lacks for the lab, with remedies
+	@$(LAB) doctor
+
+test: ## every test layer that this machine can run; ARGS="-k clock" for some
+	@$(LAB) test $(ARGS)
+
+test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13 machine
+	@$(PYTHON) -m lab.vm test
+
+lint: ## formatting, lint and types
+	@$(LAB) lint
+
+clean: ## down, and remove images and caches too
+	@$(LAB) clean

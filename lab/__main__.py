@@ -1,0 +1,90 @@
+"""The host side of the lab: ``python3 -m lab COMMAND``, called by the Makefile."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from lab import compose, impairment, lifecycle
+from lab.engine import ensure_engine
+from lab.errors import LabError
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return the exit status; an error says step, cause and way out."""
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "up": _up,
+        "down": _down,
+        "clean": _clean,
+        "netem": _netem,
+        "logs": _logs,
+        "shell": _shell,
+        "test": _test,
+        "doctor": _doctor,
+    }
+    if not arguments or arguments[0] not in commands:
+        print(f"usage: python3 -m lab {'|'.join(commands)}", file=sys.stderr)
+        return 2
+    try:
+        return commands[arguments[0]](arguments[1:])
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _up(_: list[str]) -> int:
+    lifecycle.up()
+    return 0
+
+
+def _down(_: list[str]) -> int:
+    ensure_engine()
+    lifecycle.down()
+    return 0
+
+
+def _clean(_: list[str]) -> int:
+    ensure_engine()
+    lifecycle.clean()
+    return 0
+
+
+def _netem(_: list[str]) -> int:
+    return impairment.netem()
+
+
+def _logs(_: list[str]) -> int:
+    service = os.environ.get("SERVICE", "")
+    return compose.run("logs", "--follow", "--tail", "100", *service.split()).returncode
+
+
+def _shell(_: list[str]) -> int:
+    service = os.environ.get("SERVICE", "")
+    if not service:
+        raise LabError("opening a shell", "SERVICE is not given", "make shell SERVICE=udp")
+    terminal = [] if sys.stdin.isatty() else ["--no-TTY"]
+    return compose.run("exec", *terminal, service, "sh").returncode
+
+
+def _test(arguments: list[str]) -> int:
+    from lab.venv import ensure_browser, ensure_venv
+
+    ensure_engine()
+    lifecycle.build()
+    python = ensure_venv(("core", "browser"))
+    ensure_browser()
+    return subprocess.run(
+        [str(python), "-m", "pytest", *arguments], cwd=lifecycle.ROOT, check=False
+    ).returncode
+
+
+def _doctor(_: list[str]) -> int:
+    from lab import doctor
+
+    return doctor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

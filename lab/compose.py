@@ -1,0 +1,90 @@
+"""Docker Compose and the engine, as commands: the lab's one way to reach its containers."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from lab.errors import LabError
+from lab.settings import ROOT, env_file
+
+PROJECT_LABEL = "com.docker.compose.project"
+
+
+def project_name() -> str:
+    """Return the Compose project's name; ``COMPOSE_PROJECT_NAME`` makes a lab beside the first."""
+    return os.environ.get("COMPOSE_PROJECT_NAME") or "progres-lab"
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of ``docker compose`` for this project."""
+    files = ["--file", str(ROOT / "compose.yaml"), "--project-directory", str(ROOT)]
+    if env_file().exists():
+        files += ["--env-file", str(env_file())]
+    return ["docker", "compose", *files, "--project-name", project_name(), *arguments]
+
+
+def run(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``docker compose`` on the user's terminal and return it, whatever its status."""
+    return subprocess.run(command(*arguments), env=os.environ | (environment or {}), check=False)
+
+
+def captured(argv: Sequence[str], timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a command with its output captured, whatever its status.
+
+    Raises LabError when it does not end within ``timeout_s``.
+    """
+    try:
+        return subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(
+            f"running {' '.join(argv[:4])} ...",
+            f"no answer within {timeout_s:.0f} s",
+            "see what the engine is doing: make doctor",
+        ) from None
+
+
+def containers() -> list[dict[str, Any]]:
+    """Return ``docker inspect`` of all containers of this project, stopped ones too."""
+    filters = ["--filter", f"label={PROJECT_LABEL}={project_name()}"]
+    ids = captured(["docker", "ps", "--all", "--quiet", "--no-trunc", *filters]).stdout.split()
+    if not ids:
+        return []
+    # One that vanishes in between makes inspect exit 1, but it still prints the others.
+    found: list[dict[str, Any]] = json.loads(captured(["docker", "inspect", *ids]).stdout or "[]")
+    return found
+
+
+def service_of(container: dict[str, Any]) -> str:
+    """Return the Compose service that a container (as inspected) belongs to."""
+    return str(container["Config"]["Labels"].get("com.docker.compose.service", ""))
+
+
+def image_source(image: str) -> str:
+    """Return the hash of the files that an image was made from, or "" without such an image."""
+    label = '{{index .Config.Labels "progres-lab.source"}}'
+    found = captured(["docker", "image", "inspect", "--format", label, image])
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def leftovers() -> dict[str, list[str]]:
+    """Return what exists under this project's name, by kind: container, network, volume."""
+    label = f"label={PROJECT_LABEL}={project_name()}"
+    listing = {
+        "container": ["docker", "ps", "--all", "--quiet", "--filter", label],
+        "network": ["docker", "network", "ls", "--quiet", "--filter", label],
+        "volume": ["docker", "volume", "ls", "--quiet", "--filter", label],
+    }
+    return {kind: captured(argv).stdout.split() for kind, argv in listing.items()}
+
+

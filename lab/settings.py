@@ -1,0 +1,133 @@
+"""The lab's settings: which there are, and how those given to ``make up`` last until ``make down``.
+
+Compose reads a setting from the environment, then from ``.env``, then from ``compose.yaml``. A lab
+started with a variable set in the shell would therefore be recreated with the defaults by a later
+plain ``docker compose run``. So ``make up`` writes what it was given into a block of its own in
+``.env``, and ``make down`` takes the block out again. Other lines of ``.env`` are the user's and
+are never touched.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab.errors import LabError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The project's folder."""
+
+EXERCISES = ("udp", "clock", "http")
+
+PORTS = {"udp": ("udp", 1234), "clock": ("tcp", 1236), "http": ("tcp", 12345)}
+"""Exercise: its transport protocol and its port, inside the lab and by default on localhost."""
+
+SETTINGS = (
+    "UDP_PORT", "CLOCK_PORT", "HTTP_PORT",
+    "LAB_UDP_NETEM", "LAB_CLOCK_NETEM", "LAB_HTTP_NETEM",
+    "UDP_DROP", "UDP_SEED", "UDP_DROP_SCHEDULE", "UDP_LOG",
+    "CLOCK_OFFSET", "CLOCK_DRIFT_PPM", "CLOCK_MAX_CLIENTS", "CLOCK_LOG",
+    "HTTP_LOG",
+)  # fmt: skip
+"""Every variable that ``compose.yaml`` takes from the user."""
+
+_BLOCK_START = '# >>> given to "make up"; "make down" removes this block'
+_BLOCK_END = "# <<<"
+
+
+def env_file() -> Path:
+    """Return the file that holds the settings: ``.env``, or what ``LAB_ENV_FILE`` names."""
+    return Path(os.environ.get("LAB_ENV_FILE") or ROOT / ".env")
+
+
+def effective(name: str, default: str = "") -> str:
+    """Return a setting as Compose will see it: environment, then ``.env``, then ``default``."""
+    return os.environ.get(name) or _assignments(_lines(env_file())).get(name) or default
+
+
+def host_port(exercise: str) -> int:
+    """Return the port on localhost of an exercise's server; 0 means that the engine chooses.
+
+    Raises LabError when the variable does not hold a port.
+    """
+    name = f"{exercise.upper()}_PORT"
+    text = effective(name, str(PORTS[exercise][1]))
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise LabError(
+            "reading the settings",
+            f"{name}={text!r} is not a port",
+            f"give a number up to 65535: make up {name}={PORTS[exercise][1]}",
+        )
+    return int(text)
+
+
+def record(environment: Mapping[str, str]) -> dict[str, str]:
+    """Write the settings that ``environment`` gives into the block; return those that are new.
+
+    Raises LabError for a value that an environment file cannot hold.
+    """
+    path = env_file()
+    lines = _lines(path)
+    present = _assignments(lines)
+    given = {name: environment[name] for name in SETTINGS if environment.get(name)}
+    for name, value in given.items():
+        if "'" in value or "\n" in value:
+            raise LabError(
+                "recording the settings",
+                f"{name}={value!r} has a quotation mark or a line break",
+                "give a value without them",
+            )
+    new = {name: value for name, value in given.items() if present.get(name) != value}
+    if new:
+        outside, recorded = _split(lines)
+        merged = _assignments(recorded) | new
+        block = [f"{name}='{merged[name]}'" for name in SETTINGS if name in merged]
+        _write(path, [*outside, _BLOCK_START, *block, _BLOCK_END])
+    return new
+
+
+def forget() -> None:
+    """Remove the block, and the file when nothing else is in it."""
+    path = env_file()
+    lines = _lines(path)
+    outside, _ = _split(lines)
+    if outside != lines:
+        _write(path, outside)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    if not lines:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _split(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Return the user's lines and the lines of the block."""
+    if _BLOCK_START not in lines:
+        return lines, []
+    start = lines.index(_BLOCK_START)
+    tail = lines[start + 1 :]
+    end = tail.index(_BLOCK_END) if _BLOCK_END in tail else len(tail)
+    return lines[:start] + tail[end + 1 :], tail[:end]
+
+
+def _assignments(lines: list[str]) -> dict[str, str]:
+    """Return ``NAME=value`` lines as a dictionary, later ones winning, quotes taken off."""
+    found = {}
+    for line in lines:
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and not name.startswith("#"):
+            value = value.strip()
+            if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+                value = value[1:-1]
+            found[name.strip()] = value
+    return found
