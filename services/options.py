@@ -9,6 +9,7 @@ variable.
 import argparse
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -18,6 +19,8 @@ USAGE_ERROR = 2
 LOG_STYLES = ("human", "json", "off")
 
 _DURATION = re.compile(r"([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(ns|us|ms|s|min|h)?")
+_NEGATIVE_WITH_UNIT = re.compile(r"-\.?\d[\d.]*[a-z]+")
+_LONG = re.compile(r"--[a-z][a-z-]*")
 _SECONDS_PER_UNIT = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
@@ -79,6 +82,19 @@ class OptionParser(argparse.ArgumentParser):
             metavar=metavar,
             help=f"{help} (${variable}{shown})".replace("%", "%%"),
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but take ``--offset -2.5s`` for what it means.
+
+        argparse knows that ``-2.5`` is a value; it would call ``-2.5s`` an unknown option.
+        """
+        joined: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if _NEGATIVE_WITH_UNIT.fullmatch(word) and joined and _LONG.fullmatch(joined[-1]):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return super().parse_known_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and the way to the help, and exit with status 2."""
