@@ -1,0 +1,361 @@
+"""The Docker engine: find it, check its version, start it, install it where it is missing.
+
+An engine that answers is used as it is, from Engine 25 and Compose 2.26 on; one that is too old is
+never replaced. What is missing is installed from the distribution's own packages, and only that:
+
+============  ==================================================================================
+Debian 12     docker.io docker-cli docker-compose docker-buildx containerd, all of them Debian 13's
+Debian 13     docker.io docker-cli docker-compose docker-buildx
+Ubuntu 24.04  docker.io docker-compose-v2 docker-buildx
+============  ==================================================================================
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab import packages
+from lab.errors import LabError
+from lab.packages import as_root
+from lab.say import say
+from lab.system import NOT_FOUND, Output, System, detect, find_program, output_of, version_numbers
+
+ENGINE_MINIMUM = (25,)
+COMPOSE_MINIMUM = (2, 26)
+
+Condition = Literal["answers", "not running", "no permission", "no client", "podman", "broken"]
+Part = Literal["engine", "client", "compose", "buildx"]
+
+_LOCAL_SOCKETS = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
+_PID_FILE = Path("/var/run/docker.pid")
+_LOG_FILE = "/var/log/progres-lab-dockerd.log"
+_START_TIMEOUT_S = 60.0
+
+_PACKAGES: dict[str, dict[Part, tuple[str, ...]]] = {
+    "debian 12": {
+        "engine": ("docker.io/trixie", "containerd/trixie", "iptables", "ca-certificates"),
+        "client": ("docker-cli/trixie",),
+        "compose": ("docker-compose/trixie",),
+        "buildx": ("docker-buildx/trixie",),
+    },
+    "debian": {
+        "engine": ("docker.io", "iptables", "ca-certificates"),
+        "client": ("docker-cli",),
+        "compose": ("docker-compose",),
+        "buildx": ("docker-buildx",),
+    },
+    "ubuntu": {
+        "engine": ("docker.io", "iptables", "ca-certificates"),
+        "client": (),  # is part of docker.io
+        "compose": ("docker-compose-v2",),
+        "buildx": ("docker-buildx",),
+    },
+    "docker-ce": {  # Docker's own packages are configured here; they do not mix with the others
+        "engine": ("docker-ce", "containerd.io"),
+        "client": ("docker-ce-cli",),
+        "compose": ("docker-compose-plugin",),
+        "buildx": ("docker-buildx-plugin",),
+    },
+}
+
+_INSTALL_ELSEWHERE = {
+    "macos": "install and start Docker Desktop (or colima, or OrbStack)",
+    "windows": "install Docker Desktop with the WSL 2 backend and run the lab inside WSL",
+    "fedora": "sudo dnf install moby-engine docker-cli docker-compose docker-buildx && "
+    "sudo systemctl enable --now docker",
+    "arch": "sudo pacman -S docker docker-compose docker-buildx && "
+    "sudo systemctl enable --now docker",
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers, and its client's plugins; versions as they call themselves."""
+
+    version: str
+    compose: str
+    buildx: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What ``docker`` said: the engine's condition, its versions ("" where there is none)."""
+
+    condition: Condition
+    complaint: str = ""
+    version: str = ""
+    compose: str = ""
+    buildx: str = ""
+
+
+def ensure_engine() -> Engine:
+    """Return an engine that the lab can use, started or installed where need be.
+
+    Running it again changes nothing. Raises LabError.
+    """
+    finding = find()
+    if finding.condition in ("not running", "no client") or not _complete(finding):
+        system = detect()
+        finding = _set_up(system, finding)
+    if problem := verdict(finding, detect()):
+        raise problem
+    return Engine(finding.version, finding.compose, finding.buildx)
+
+
+def find() -> Finding:
+    """Ask the client for the engine and the plugins; quick, changes nothing."""
+    answer = output_of(["docker", "version", "--format", "{{json .}}"])
+    finding = classify(answer)
+    if finding.condition in ("no client", "podman"):
+        return finding
+    compose = output_of(["docker", "compose", "version", "--short"])
+    buildx = output_of(["docker", "buildx", "version"])
+    return Finding(
+        finding.condition,
+        finding.complaint,
+        finding.version,
+        compose.out.strip() if compose.status == 0 else "",
+        (buildx.out.split() + ["", "unknown"])[1] if buildx.status == 0 else "",
+    )
+
+
+def classify(answer: Output) -> Finding:
+    """Return the engine's condition from the answer to ``docker version --format '{{json .}}'``."""
+    if answer.status == NOT_FOUND:
+        return Finding("no client")
+    said = answer.err.lower()
+    if "podman" in said or "podman" in answer.out.lower():
+        return Finding("podman", answer.complaint)
+    try:
+        server = json.loads(answer.out).get("Server") or {}
+    except (json.JSONDecodeError, AttributeError):
+        server = {}
+    if answer.status == 0 and server.get("Version"):
+        return Finding("answers", version=server["Version"])
+    if "permission denied" in said:
+        return Finding("no permission", answer.complaint)
+    absent = (
+        "cannot connect to the docker daemon",
+        "connection refused",
+        "no such file",
+        "failed to connect",
+    )
+    if any(words in said for words in absent):
+        return Finding("not running", answer.complaint)
+    return Finding("broken", answer.complaint)
+
+
+def verdict(finding: Finding, system: System) -> LabError | None:
+    """Return what is wrong with the engine found, or None when the lab can use it."""
+    step = "finding a Docker engine"
+    too_old = "the lab does not replace an engine that is there; upgrade it: "
+    if finding.condition == "no client":
+        return LabError(step, "there is no docker command", how_to_install(system))
+    if finding.condition == "podman":
+        return LabError(step, "docker is Podman's stand-in here", how_to_install(system))
+    if finding.condition == "no permission":
+        return LabError(
+            step, f"this user may not use the engine ({finding.complaint})", _join_group(system)
+        )
+    if finding.condition == "not running":
+        return LabError(step, finding.complaint, how_to_start(system, endpoint()))
+    if finding.condition == "broken":
+        return LabError(step, finding.complaint, "see what 'docker version' says")
+    if version_numbers(finding.version) < ENGINE_MINIMUM:
+        cause = f"Docker Engine {finding.version} is too old, the lab needs {_text(ENGINE_MINIMUM)}"
+        return LabError(step, cause, too_old + how_to_install(system))
+    if not finding.compose:
+        return LabError(
+            step, "the client has no 'docker compose'", how_to_install(system, ("compose",))
+        )
+    if version_numbers(finding.compose) < COMPOSE_MINIMUM:
+        cause = (
+            f"Docker Compose {finding.compose} is too old, the lab needs {_text(COMPOSE_MINIMUM)}"
+        )
+        return LabError(step, cause, too_old + how_to_install(system, ("compose",)))
+    if not finding.buildx:
+        return LabError(
+            step, "the client has no 'docker buildx'", how_to_install(system, ("buildx",))
+        )
+    return None
+
+
+def package_names(system: System, parts: tuple[Part, ...], docker_ce: bool) -> list[str]:
+    """Return the packages that bring those parts here, as ``apt-get install`` takes them."""
+    if docker_ce:
+        key = "docker-ce"
+    else:
+        key = "debian 12" if system.version[:1] == (12,) else system.distribution
+    return [name for part in parts for name in _PACKAGES[key][part]]
+
+
+def how_to_install(
+    system: System, parts: tuple[Part, ...] = ("engine", "client", "compose", "buildx")
+) -> str:
+    """Return the remedy for missing parts on this system."""
+    if not system.is_debian:
+        other = (
+            "follow https://docs.docker.com/engine/install/ (with the compose and buildx plugins)"
+        )
+        return _INSTALL_ELSEWHERE.get(system.distribution, other)
+    names = package_names(system, parts, docker_ce=False)
+    return f"run\n{packages.shown_commands(system, packages.source_files(names), names)}"
+
+
+def how_to_start(system: System, host: str) -> str:
+    """Return the remedy for an engine that does not run; ``host`` is where the client looks."""
+    if host.startswith(("tcp:", "ssh:", "http")):
+        return f"see that {host} is up, or unset DOCKER_HOST / choose another docker context"
+    if system.distribution in ("macos", "windows") or "desktop" in host:
+        return "start Docker Desktop"
+    if "/user/" in host:
+        return "start your rootless engine: systemctl --user start docker"
+    sudo = "" if system.root else "sudo "
+    by_hand = {
+        "systemd": "systemctl start docker",
+        "sysv": "service docker start",
+        "none": "dockerd",
+    }
+    return f"{sudo}{by_hand[system.service_manager]}"
+
+
+def endpoint(environment: Mapping[str, str] = os.environ) -> str:
+    """Return where the client looks for its engine, such as ``unix:///var/run/docker.sock``."""
+    if environment.get("DOCKER_HOST"):
+        return environment["DOCKER_HOST"]
+    form = "{{.Endpoints.docker.Host}}"
+    return output_of(["docker", "context", "inspect", "--format", form]).out.strip()
+
+
+def is_local(host: str) -> bool:
+    """Return whether an endpoint is this machine's own engine, which the lab may start."""
+    return host in ("", *_LOCAL_SOCKETS)
+
+
+def _complete(finding: Finding) -> bool:
+    return finding.condition != "answers" or bool(finding.compose and finding.buildx)
+
+
+def _set_up(system: System, finding: Finding) -> Finding:
+    """Install what is missing and start what is there; return what is found then."""
+    host = endpoint()
+    if finding.condition != "answers" and not is_local(host):
+        return finding  # somebody else's engine: the remedy says how to reach it
+    if parts := _missing_parts(finding):
+        if not system.is_debian:
+            return finding
+        _install(system, parts)
+        finding = find()
+    if finding.condition == "not running":
+        _start(system)
+        finding = find()
+    return finding
+
+
+def _missing_parts(finding: Finding) -> tuple[Part, ...]:
+    present: dict[Part, object] = {
+        "engine": finding.condition in ("answers", "no permission") or find_program("dockerd"),
+        "client": finding.condition != "no client",
+        "compose": finding.compose,
+        "buildx": finding.buildx,
+    }
+    return tuple(part for part, there in present.items() if not there)
+
+
+def _install(system: System, parts: tuple[Part, ...]) -> None:
+    step = (
+        "installing "
+        + {
+            True: "a Docker engine",
+            False: f"the missing part of Docker ({', '.join(parts)})",
+        }["engine" in parts]
+    )
+    there = packages.installed(["docker-ce", "docker-ce-cli", "docker-compose"])
+    names = package_names(
+        system, parts, docker_ce=bool(there.keys() & {"docker-ce", "docker-ce-cli"})
+    )
+    old = there.get("docker-compose", "")
+    if "compose" in parts and old and version_numbers(old) < COMPOSE_MINIMUM:
+        raise LabError(
+            step,
+            f"docker-compose {old} is installed, the lab needs {_text(COMPOSE_MINIMUM)}",
+            f"replace it yourself, the lab does not: {how_to_install(system, ('compose',))}",
+        )
+    packages.install(step, system, names)
+
+
+def _start(system: System) -> None:
+    """Start the installed engine in the way of this machine and wait until it answers."""
+    step = "starting the Docker engine"
+    pid = 0
+    say(f"{step} ({how_to_start(system, '')})")
+    if system.service_manager == "none":
+        log = ["tail", "-n", "15", _LOG_FILE]
+        pid = _running_by_pid_file()
+        started = Output(0, "", "") if pid else _start_by_hand(system)
+        if started.status == 0 and not pid:
+            pid = int(started.out)
+    else:
+        log = ["journalctl", "--unit=docker", "--lines=15", "--no-pager", "--output=cat"]
+        if system.service_manager == "sysv":
+            log = ["tail", "-n", "15", "/var/log/docker.log"]
+        started = as_root(system, how_to_start(system, "").removeprefix("sudo ").split())
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while started.status == 0:
+        finding = find()
+        if finding.condition in ("answers", "no permission"):
+            return
+        if time.monotonic() > deadline or (pid and not process_runs(pid)):
+            break
+        time.sleep(0.2)
+    tail = "".join(f"\n    {line}" for line in as_root(system, log).out.splitlines())
+    cause = started.complaint if started.status else "it does not answer"
+    raise LabError(step, f"{cause}{tail}", "correct what its log says; then make up again")
+
+
+def _start_by_hand(system: System) -> Output:
+    """Start dockerd in a session of its own; the output is its process id."""
+    # A killed engine leaves its pid file, and a new one does not start while any process has
+    # that number. The caller has made sure that the process is not an engine.
+    as_root(system, ["rm", "--force", str(_PID_FILE)])
+    program = find_program("dockerd") or "dockerd"
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    script = f"setsid {program} </dev/null >{_LOG_FILE} 2>&1 & echo $!"  # dockerd calls iptables
+    return as_root(system, ["env", f"PATH={path}", "sh", "-c", script])
+
+
+def _running_by_pid_file() -> int:
+    """Return the process id of the engine that the pid file names, or 0."""
+    try:
+        pid = int(_PID_FILE.read_text(encoding="ascii"))
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return 0
+    return pid if name == "dockerd" and process_runs(pid) else 0
+
+
+def process_runs(pid: int) -> bool:
+    """Return whether a process exists and is more than a zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def _join_group(system: System) -> str:
+    if system.distribution in ("macos", "windows"):
+        return "start Docker Desktop as this user"
+    user = os.environ.get("USER") or "YOUR-NAME"
+    return (
+        f"sudo usermod --append --groups docker {user}, log out and in again (or: newgrp docker), "
+        "then make up. The group docker is as good as root; the other way is sudo make up"
+    )
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in version) + " or newer"
