@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lab import compose, impairment, lifecycle
 from lab.engine import ensure_engine
 from lab.errors import LabError
+from lab.settings import ROOT
 
 
 def main(arguments: list[str]) -> int:
@@ -20,6 +21,7 @@ def main(arguments: list[str]) -> int:
         "logs": _logs,
         "shell": _shell,
         "test": _test,
+        "lint": _lint,
         "doctor": _doctor,
     }
     if not arguments or arguments[0] not in commands:
@@ -76,8 +78,29 @@ def _test(arguments: list[str]) -> int:
     python = ensure_venv(("core", "browser"))
     ensure_browser()
     return subprocess.run(
-        [str(python), "-m", "pytest", *arguments], cwd=lifecycle.ROOT, check=False
+        [str(python), "-m", "pytest", *arguments], cwd=ROOT, check=False
     ).returncode
+
+
+def _lint(_: list[str]) -> int:
+    from lab.venv import ensure_venv
+
+    binaries = ensure_venv(("core", "browser", "quality")).parent
+    checks = [
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+        ["hadolint", "Dockerfile"],
+        ["shellcheck", ".ci/run"],
+    ]
+    failed = [
+        check[0]
+        for check in checks
+        if subprocess.run([str(binaries / check[0]), *check[1:]], cwd=ROOT, check=False).returncode
+    ]
+    if failed:
+        print(f"lint: {', '.join(failed)} found something, see above", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _doctor(_: list[str]) -> int:

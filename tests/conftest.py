@@ -1,0 +1,34 @@
+"""Fixtures of layers 3 to 5: a lab of its own, under a project name of its own."""
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.driver import Lab, engine
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running lab: the default network, a server's clock that is 2.5 s ahead, free ports."""
+    with Lab.started(engine(), tmp_path_factory.mktemp("lab"), {"CLOCK_OFFSET": "2.5s"}) as running:
+        yield running
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[Lab]:
+    """The lab, for a test that changes the network; every server has its default again after it."""
+    yield lab
+    lab.restore_network()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with each failure what the lab's containers said last."""
+    report = yield
+    running: Any = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and isinstance(running, Lab):
+        report.sections += [(f"log of {name}", text) for name, text in running.logs().items()]
+    return report

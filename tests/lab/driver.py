@@ -1,0 +1,226 @@
+"""Drives a lab from outside: ``python3 -m lab`` starts and stops it, the Docker SDK does more."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import pytest
+
+from tests.requirements_gate import missing
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE = (ROOT / "tests/lab/probe.py").read_text(encoding="utf-8")
+DEFAULT_NETWORK = {"udp": "loss 10%", "clock": "loss 1%", "http": "loss 1%"}
+T = TypeVar("T")
+
+
+@functools.cache
+def engine() -> Any:
+    """Return a client of the engine; without one the test is skipped, or fails by LAB_REQUIRE."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        missing("docker", f"no engine answers ({error}); make doctor")
+    return client
+
+
+def eventually(look: Callable[[], T | None], what: str, deadline_s: float = 20.0) -> T:
+    """Return the first result of ``look`` that is not None or False; fail after ``deadline_s``."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = look()
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline_s} s: {what}")
+        time.sleep(0.1)
+
+
+@dataclass
+class Exchange:
+    """What a probe sent and what came back; times in nanoseconds of the probe's monotonic clock."""
+
+    sent_ns: list[int]
+    answers: list[tuple[int, int]]
+
+    @property
+    def answered(self) -> int:
+        """How many of the datagrams were answered at least once."""
+        return len({number for number, _ in self.answers})
+
+    @property
+    def rtt_s(self) -> list[float]:
+        """The round trip of each answered datagram (its first answer), in seconds, as sent."""
+        first: dict[int, int] = {}
+        for number, arrival_ns in self.answers:
+            first.setdefault(number, arrival_ns)
+        return [(first[number] - self.sent_ns[number]) / 1e9 for number in sorted(first)]
+
+
+@dataclass
+class Lab:
+    """A lab under a project name of its own, with its own environment file and free ports."""
+
+    engine: Any
+    environment_file: Path
+    settings: dict[str, str]
+    project: str = field(default_factory=lambda: f"progres-lab-test-{uuid.uuid4().hex[:8]}")
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, client: Any, folder: Path, settings: dict[str, str]) -> Iterator["Lab"]:
+        """Start a lab with ``settings``, and take it down whatever happens."""
+        free_ports = {"UDP_PORT": "0", "CLOCK_PORT": "0", "HTTP_PORT": "0"}
+        lab = cls(client, folder / "settings.env", free_ports | settings)
+        try:
+            lab.make("up", settings=lab.settings)
+            yield lab
+        finally:
+            lab.make("down")
+
+    def make(
+        self, command: str, *, settings: dict[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python3 -m lab COMMAND`` as the Makefile does, with these settings given to it."""
+        return self._run([sys.executable, "-m", "lab", command], settings or {}, check)
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a plain ``docker compose`` as a user would after ``make up``."""
+        argv = ["docker", "compose", "--project-name", self.project]
+        if self.environment_file.exists():
+            argv += ["--env-file", str(self.environment_file)]
+        return self._run([*argv, *arguments], {}, check)
+
+    def client(self, exercise: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a client as a user does: ``docker compose run --rm udp-client ...``."""
+        name = f"{exercise}-client"
+        return self.compose("run", "--rm", "--no-TTY", name, *arguments, check=False)
+
+    def client_json(self, exercise: str, *arguments: str) -> dict[str, Any]:
+        """Run a client with ``--json`` and return its document."""
+        finished = self.client(exercise, "--json", *arguments)
+        try:
+            document: dict[str, Any] = json.loads(finished.stdout)
+        except ValueError:
+            pytest.fail(f"{exercise}-client printed no JSON: {finished}")
+        return document
+
+    def netem(self, exercise: str, words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``make netem`` and return it, whatever its status."""
+        settings = {"SERVICE": exercise, "NETEM": words}
+        return self.make("netem", settings=settings, check=False)
+
+    def restore_network(self) -> None:
+        """Bring every server's network back to the default."""
+        for exercise in DEFAULT_NETWORK:
+            if self.receipt(exercise)["source"] != "environment":
+                assert self.netem(exercise, "default").returncode == 0
+
+    def receipt(self, exercise: str) -> dict[str, Any]:
+        """Return what the sidecar reads back from the kernel now."""
+        shown = self.container(f"{exercise}-netem").exec_run(
+            ["python3", "-m", "services.netem", "show", "--json"], stderr=False
+        )
+        receipt: dict[str, Any] = json.loads(shown.output)
+        return receipt
+
+    def containers(self) -> list[Any]:
+        """Return all containers of this lab, stopped ones too."""
+        label = f"com.docker.compose.project={self.project}"
+        found: list[Any] = self.engine.containers.list(all=True, filters={"label": label})
+        return found
+
+    def container(self, service: str) -> Any:
+        """Return the container of a Compose service."""
+        label = [
+            f"com.docker.compose.project={self.project}",
+            f"com.docker.compose.service={service}",
+            "com.docker.compose.oneoff=False",
+        ]
+        found = self.engine.containers.list(all=True, filters={"label": label})
+        assert len(found) == 1, f"{len(found)} containers of {service}"
+        return found[0]
+
+    def healthy(self, service: str) -> bool:
+        """Return whether the container runs and its health check passes."""
+        state = self.container(service).attrs["State"]
+        return bool(state["Running"]) and state["Health"]["Status"] == "healthy"
+
+    def port(self, exercise: str) -> int:
+        """Return the port of localhost at which a server is published."""
+        ports = self.container(f"{exercise}-net").attrs["NetworkSettings"]["Ports"]
+        (published,) = (bindings for bindings in ports.values() if bindings)
+        assert published[0]["HostIp"] == "127.0.0.1"
+        return int(published[0]["HostPort"])
+
+    def kill_process(self, service: str) -> None:
+        """Kill -9 what runs in the container (``docker kill`` would disable the restart policy)."""
+        with contextlib.suppress(docker.errors.APIError):  # 409: it is just restarting
+            self.container(service).exec_run(["sh", "-c", "kill -9 -1"])
+
+    @functools.cached_property
+    def prober(self) -> Any:
+        """A container on the lab's network to send probes from; goes with the lab."""
+        return self.engine.containers.run(
+            "progres-lab",
+            ["sleep", "infinity"],
+            detach=True,
+            init=True,
+            network=f"{self.project}_lab",
+            labels={"com.docker.compose.project": self.project},
+        )
+
+    def exchange(self, count: int, *, interval_s: float = 0.001, linger_s: float = 0.3) -> Exchange:
+        """Send ``count`` numbered datagrams to the UDP server, container to container."""
+        arguments = ["udp", "1234", str(count), str(interval_s), str(linger_s)]
+        finished = self.prober.exec_run(["python3", "-c", PROBE, *arguments])
+        assert finished.exit_code == 0, finished.output.decode()
+        document = json.loads(finished.output)
+        return Exchange(document["sent_ns"], [(n, at) for n, at in document["answers"]])
+
+    def logs(self, tail: int = 12) -> dict[str, str]:
+        """Return the end of every container's log."""
+        return {
+            container.name: container.logs(tail=tail).decode(errors="replace")
+            for container in self.containers()
+        }
+
+    def _run(
+        self, argv: list[str], settings: dict[str, str], check: bool
+    ) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        own = {"COMPOSE_PROJECT_NAME": self.project, "LAB_ENV_FILE": str(self.environment_file)}
+        finished = subprocess.run(
+            argv,
+            cwd=ROOT,
+            env=kept | own | settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if check and finished.returncode != 0:
+            pytest.fail(
+                f"{argv} ended with {finished.returncode}\n{finished.stdout}{finished.stderr}"
+            )
+        return finished
+
+
+def _is_setting(name: str) -> bool:
+    """Return whether a variable of this process would change the lab under test."""
+    from lab.settings import SETTINGS
+
+    return name in SETTINGS or name in ("SERVICE", "NETEM", "MAKEFLAGS", "MAKELEVEL")

@@ -1,0 +1,30 @@
+"""The clock in its container: two clients at once, and an error that is known beforehand."""
+
+import socket
+
+from tests.lab.driver import Lab
+
+
+def ask(connection: socket.socket) -> str:
+    connection.sendall(b"what time is it?\n")
+    with connection.makefile("rb", buffering=0) as lines:
+        return lines.readline().decode().strip()
+
+
+def connect(lab: Lab) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", lab.port("clock")), timeout=30)
+
+
+def test_a_second_client_is_served_while_the_first_is_idle(lab: Lab) -> None:
+    with connect(lab) as first, connect(lab) as second:
+        assert "T" in ask(second)
+        assert "T" in ask(second)
+        assert "T" in ask(first)
+
+
+def test_the_client_finds_the_servers_injected_offset_within_its_bound(lab: Lab) -> None:
+    document = lab.client_json("clock", "--count", "5", "--interval", "0.05")
+    best = document["statistics"]["best"]
+    assert abs(best["offset_s"] - 2.5) <= best["bound_s"]
+    assert best["bound_s"] < 1.0
+    assert len(document["samples"]) == 5

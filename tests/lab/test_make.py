@@ -1,0 +1,109 @@
+"""``make up`` and ``make down`` as commands: what they print, keep and leave."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.settings import PORTS
+from tests.lab.driver import ROOT, Lab, engine, eventually
+
+
+def test_make_up_shows_address_and_impairment_of_each_server(lab: Lab) -> None:
+    shown = lab.make("up").stdout
+    assert f"localhost:{lab.port('udp')}/udp" in shown
+    assert f"localhost:{lab.port('clock')}/tcp" in shown
+    assert f"http://localhost:{lab.port('http')}" in shown
+    assert "loss 10%" in shown
+    assert "docker compose run --rm udp-client" in shown
+
+
+def test_a_second_make_up_changes_nothing(lab: Lab) -> None:
+    before = {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()}
+    lab.make("up")
+    assert {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()} == before
+
+
+def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_path: Path) -> None:
+    with Lab.started(engine(), tmp_path, {"UDP_DROP_SCHEDULE": "1"}) as second:
+        kept = second.environment_file.read_text()
+        assert "UDP_DROP_SCHEDULE='1'" in kept
+        ids = {c.id for c in second.containers()}
+        document = second.client_json("udp", "--count", "2")  # no variable set any more
+        assert {c.id for c in second.containers()} == ids
+        assert document["statistics"]["retries"] >= 1
+        # Half of it is gone, as after a crash of the engine.
+        second.container("clock").remove(force=True)
+        second.container("http-net").kill()
+        second.make("down")
+        assert not second.environment_file.exists()
+        label = {"label": f"com.docker.compose.project={second.project}"}
+        assert not second.engine.containers.list(all=True, filters=label)
+        assert not second.engine.networks.list(filters=label)
+        assert not second.engine.volumes.list(filters=label)
+        again = second.make("down")
+        assert again.returncode == 0
+
+
+def test_a_port_that_is_taken_names_its_holder_and_the_variable_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    engine()
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "services.clock", "--host", "127.0.0.1", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        port = holder.stdout.readline().rpartition("port=")[2].split()[0]
+        lab = Lab(engine(), tmp_path / "settings.env", {})
+        taken = {"UDP_PORT": "0", "HTTP_PORT": "0", "CLOCK_PORT": port}
+        refused = lab.make("up", settings=taken, check=False)
+        assert refused.returncode == 1
+        assert f"{port}/tcp" in refused.stderr
+        assert str(holder.pid) in refused.stderr
+        assert "CLOCK_PORT=" in refused.stderr
+        assert lab.containers() == []
+        assert not lab.environment_file.exists()
+    finally:
+        holder.kill()
+        holder.communicate(timeout=5)
+
+
+def test_a_network_that_cannot_be_had_stops_make_up_with_the_reason_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    lab = Lab(engine(), tmp_path / "settings.env", {})
+    settings = {name.upper() + "_PORT": "0" for name in PORTS} | {"LAB_UDP_NETEM": "loss ten"}
+    refused = lab.make("up", settings=settings, check=False)
+    assert refused.returncode == 1
+    assert "ten" in refused.stderr
+    assert "way out" in refused.stderr
+    assert lab.containers() == []
+
+
+def test_an_interrupted_make_up_can_be_taken_down(tmp_path: Path) -> None:
+    lab = Lab(engine(), tmp_path / "settings.env", {})
+    environment = os.environ | {
+        "COMPOSE_PROJECT_NAME": lab.project,
+        "LAB_ENV_FILE": str(lab.environment_file),
+        **{name.upper() + "_PORT": "0" for name in PORTS},
+    }
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "lab", "up"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        eventually(lambda: len(lab.containers()) >= 2, "make up has begun", 60)
+        os.killpg(starting.pid, signal.SIGINT)
+        assert starting.wait(60) != 0
+    finally:
+        lab.make("down")
+    assert lab.containers() == []

@@ -1,0 +1,64 @@
+"""``make netem``: a running lab's network changes, stays changed, and never lies about it."""
+
+import pytest
+
+from tests.binomial import accepted
+from tests.lab.driver import DEFAULT_NETWORK, Lab, eventually
+
+
+def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
+    for exercise, words in DEFAULT_NETWORK.items():
+        receipt = lab.receipt(exercise)
+        assert receipt["verdict"] == "in effect", receipt
+        assert receipt["asked"] == words
+        assert receipt["source"] == "environment"
+        assert receipt["mechanism"] in ("netem", "nftables")
+        assert receipt["direction"] == "from_server"
+
+
+def test_a_change_shows_in_make_netem_and_in_the_traffic(network: Lab) -> None:
+    assert network.netem("udp", "loss 100%").returncode == 0
+    assert "loss 100%" in network.make("netem").stdout
+    assert network.exchange(50).answered == 0
+    assert network.netem("udp", "off").returncode == 0
+    assert network.receipt("udp")["mechanism"] == "none"
+    assert network.exchange(200).answered in accepted(200, 0.5)
+
+
+def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network: Lab) -> None:
+    refused = network.netem("udp", "loss ten")
+    assert refused.returncode != 0
+    assert "ten" in refused.stderr
+    assert network.receipt("udp")["asked"] == DEFAULT_NETWORK["udp"]
+    assert network.receipt("udp")["verdict"] == "in effect"
+
+
+@pytest.mark.parametrize("service", ["udp", "udp-netem", "udp-net"])
+def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: str) -> None:
+    assert network.netem("udp", "loss 25%").returncode == 0
+    network.container(service).restart(timeout=5)
+    eventually(
+        lambda: network.healthy("udp") and network.healthy("udp-netem"),
+        "server and sidecar are healthy again",
+        60,
+    )
+    receipt = eventually(
+        lambda: (r := network.receipt("udp"))["verdict"] == "in effect" and r, "loss is in effect"
+    )
+    assert receipt["asked"] == "loss 25%"
+    assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
+
+
+def test_a_plain_compose_run_after_a_change_changes_nothing(network: Lab) -> None:
+    network.netem("udp", "loss 20%")
+    before = {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()}
+    network.client("udp", "--count", "1")
+    assert {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()} == before
+    assert network.receipt("udp")["asked"] == "loss 20%"
+
+
+def test_an_unknown_service_is_named(lab: Lab) -> None:
+    refused = lab.netem("dns", "loss 1%")
+    assert refused.returncode == 1
+    assert "'dns'" in refused.stderr
+    assert "udp, clock, http" in refused.stderr

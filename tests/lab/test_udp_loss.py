@@ -1,0 +1,45 @@
+"""Where datagrams go: the server's deliberate drop, the network's loss, and both together.
+
+Counts are checked with exact binomial bounds at a false-alarm rate of 1 in 1,000,000 each.
+"""
+
+import re
+
+from tests.binomial import accepted
+from tests.lab.driver import Lab
+
+COUNT = 1500
+
+
+def test_half_of_the_datagrams_are_dropped_by_the_server_alone(network: Lab) -> None:
+    network.netem("udp", "off")
+    assert network.exchange(COUNT).answered in accepted(COUNT, 0.5)
+
+
+def test_loss_in_the_network_adds_to_the_servers_drop_as_probability_says(network: Lab) -> None:
+    network.netem("udp", "loss 30%")
+    assert network.exchange(COUNT).answered in accepted(COUNT, 0.5 * 0.7)
+
+
+def test_the_default_lab_answers_what_drop_and_default_loss_leave(lab: Lab) -> None:
+    assert lab.exchange(COUNT).answered in accepted(COUNT, 0.5 * 0.9)
+
+
+def test_what_the_network_lost_was_answered_by_the_server(network: Lab) -> None:
+    network.netem("udp", "loss 40%")
+    before = network.receipt("udp")["counters"]
+    exchange = network.exchange(COUNT)
+    after = network.receipt("udp")["counters"]
+    log = network.container("udp").logs(tail=4 * COUNT).decode()
+    last = [line for line in log.splitlines() if "probe-" in line or " answered " in line]
+    assert last, "the server's log shows its answers"
+    lost = after["dropped_packets"] - before["dropped_packets"]
+    answered = exchange.answered + lost
+    # The interface also carries a few ARP packets, and they can be lost as well.
+    assert answered in range(accepted(COUNT, 0.5).start, accepted(COUNT, 0.5).stop + 10)
+
+
+def test_health_checks_take_no_part_in_the_drop(lab: Lab) -> None:
+    assert lab.healthy("udp")
+    log = lab.container("udp").logs().decode()
+    assert not re.search(r"client=127\.0\.0\.1", log)

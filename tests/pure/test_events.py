@@ -1,0 +1,70 @@
+import io
+import json
+import threading
+
+import pytest
+
+from services.events import Events
+
+AT_NS = 1_700_000_000_123_456_789
+
+
+def written(style: str, **fields: str | int | float) -> str:
+    stream = io.StringIO()
+    Events("udp", style, stream=stream, wall_clock_ns=lambda: AT_NS)("dropped", **fields)
+    return stream.getvalue()
+
+
+def test_a_human_line_reads_in_order() -> None:
+    line = written("human", client="10.0.0.1:5", bytes=3)
+    assert line == "2023-11-14T22:13:20.123Z udp dropped client=10.0.0.1:5 bytes=3\n"
+
+
+def test_a_json_line_has_the_same_fields() -> None:
+    assert json.loads(written("json", client="10.0.0.1:5", bytes=3)) == {
+        "time": "2023-11-14T22:13:20.123Z",
+        "service": "udp",
+        "event": "dropped",
+        "client": "10.0.0.1:5",
+        "bytes": 3,
+    }
+
+
+def test_off_writes_nothing() -> None:
+    assert written("off", bytes=3) == ""
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+@pytest.mark.parametrize(
+    "hostile", ["a\nb", "a\r\nb", "\x1b[31m", "a b=c", '"', "\u2028", "\u202e", "\ud800", ""]
+)
+def test_a_value_from_a_peer_cannot_forge_a_line(style: str, hostile: str) -> None:
+    line = written(style, text=hostile)
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    assert line.isascii()
+
+
+def test_lines_of_many_threads_do_not_mix() -> None:
+    stream = io.StringIO()
+    events = Events("udp", "json", stream=stream)
+
+    def write() -> None:
+        for number in range(50):
+            events("answered", number=number)
+
+    threads = [threading.Thread(target=write, name=f"writer {n}") for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([json.loads(line) for line in stream.getvalue().splitlines()]) == 200
+
+
+def test_a_reader_that_went_away_does_not_end_the_server() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    Events("udp", stream=Closed())("dropped")
