@@ -21,12 +21,21 @@ from lab.system import Output, System, detect, output_of
 OFFICIAL = "debian:trixie-slim"
 BUILT = "progres-lab-base:trixie"
 
+WITHOUT_REGISTRY = (
+    "name a Debian mirror (LAB_DEBIAN_MIRROR=http://.../debian make up), or bring the image from a "
+    f"machine that has it: docker save {OFFICIAL} | gzip > base.tar.gz there, "
+    "docker load < base.tar.gz here"
+)
+"""The remedy where neither a registry nor a Debian mirror can be reached."""
+
 _RELEASE = "trixie"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 _REGISTRY_ANSWERS_WITHIN_S = 8.0
 _PULL_TIMEOUT_S = 600.0
 _BUILD_TIMEOUT_S = 1800.0
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _DPKG_OPTIONS = (
     # as debuerreotype's "slimify" of the official image; copyright files stay
@@ -51,9 +60,8 @@ def ensure_base_image() -> str:
 
     Needs an engine that answers. Raises LabError, and leaves then no image and no file behind.
     """
-    for image in (OFFICIAL, BUILT):
-        if output_of(["docker", "image", "inspect", image]).status == 0:
-            return image
+    if image := local():
+        return image
     pulled = _pull()
     if pulled.status == 0:
         return OFFICIAL
@@ -63,6 +71,25 @@ def ensure_base_image() -> str:
     )
     _build(detect())
     return BUILT
+
+
+def local() -> str:
+    """Return the base image that is here, the official one first, or ""."""
+    for image in (OFFICIAL, BUILT):
+        if output_of(["docker", "image", "inspect", image]).status == 0:
+            return image
+    return ""
+
+
+def can_build(system: System) -> bool:
+    """Return whether the image can be built here without a registry (mirrors are not asked)."""
+    try:
+        mirrors("")
+    except LabError:
+        return False
+    return not packages.missing(["mmdebstrap"]) or (
+        system.is_debian and packages.decision(system) != "stop"
+    )
 
 
 def _pull() -> Output:
@@ -97,7 +124,7 @@ def _build(system: System) -> None:
     needed = ["mmdebstrap", "debian-archive-keyring", *([] if system.root else ["uidmap"])]
     if absent := packages.missing(needed):
         if not system.is_debian:
-            raise LabError(step, "mmdebstrap is a Debian program", _without_mirror())
+            raise LabError(step, "mmdebstrap is a Debian program", WITHOUT_REGISTRY)
         packages.install(step, system, absent)
     configuration = output_of(["apt-config", "dump"]).out
     with tempfile.TemporaryDirectory(prefix="progres-lab-base-") as name:
@@ -116,9 +143,6 @@ def _build(system: System) -> None:
     say(f"built {BUILT} in {time.monotonic() - started:.0f} s")
 
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
 def mirrors(step: str) -> list[apt_sources.Source]:
     """Return where to take Debian's packages from: this machine's mirrors, or LAB_DEBIAN_MIRROR."""
     if uri := os.environ.get("LAB_DEBIAN_MIRROR"):
@@ -126,7 +150,7 @@ def mirrors(step: str) -> list[apt_sources.Source]:
         return [apt_sources.Source((uri,), (_RELEASE,), ("main",), options)]
     sources = apt_sources.for_release(apt_sources.configured(), _RELEASE)
     if not sources:
-        raise LabError(step, "no Debian mirror is configured on this machine", _without_mirror())
+        raise LabError(step, "no Debian mirror is configured on this machine", WITHOUT_REGISTRY)
     return sources
 
 
@@ -178,11 +202,3 @@ def _require_space(step: str, folder: Path) -> None:
             step, f"{folder.parent} has {free_mib} MiB free, 700 are needed",
             "make room there, or name another folder: TMPDIR=/var/tmp make up",
         )  # fmt: skip
-
-
-def _without_mirror() -> str:
-    return (
-        f"name a mirror (LAB_DEBIAN_MIRROR=http://.../debian make up), or bring the image from "
-        f"a machine that has it: docker save {OFFICIAL} | gzip > base.tar.gz there, "
-        "docker load < base.tar.gz here"
-    )

@@ -28,7 +28,8 @@ ENGINE_MINIMUM = (25,)
 COMPOSE_MINIMUM = (2, 26)
 
 Condition = Literal["answers", "not running", "no permission", "no client", "podman", "broken"]
-Part = Literal["engine", "client", "compose", "buildx"]
+Plugin = Literal["compose", "buildx"]
+Part = Literal["engine", "client", Plugin]
 
 _LOCAL_SOCKETS = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
 _PID_FILE = Path("/var/run/docker.pid")
@@ -151,37 +152,45 @@ def classify(answer: Output) -> Finding:
 
 def verdict(finding: Finding, system: System) -> LabError | None:
     """Return what is wrong with the engine found, or None when the lab can use it."""
-    step = "finding a Docker engine"
-    too_old = "the lab does not replace an engine that is there; upgrade it: "
-    if finding.condition == "no client":
-        return LabError(step, "there is no docker command", how_to_install(system))
-    if finding.condition == "podman":
-        return LabError(step, "docker is Podman's stand-in here", how_to_install(system))
-    if finding.condition == "no permission":
-        return LabError(
-            step, f"this user may not use the engine ({finding.complaint})", _join_group(system)
-        )
-    if finding.condition == "not running":
-        return LabError(step, finding.complaint, how_to_start(system, endpoint()))
-    if finding.condition == "broken":
-        return LabError(step, finding.complaint, "see what 'docker version' says")
-    if version_numbers(finding.version) < ENGINE_MINIMUM:
-        cause = f"Docker Engine {finding.version} is too old, the lab needs {_text(ENGINE_MINIMUM)}"
-        return LabError(step, cause, too_old + how_to_install(system))
-    if not finding.compose:
-        return LabError(
-            step, "the client has no 'docker compose'", how_to_install(system, ("compose",))
-        )
-    if version_numbers(finding.compose) < COMPOSE_MINIMUM:
-        cause = (
-            f"Docker Compose {finding.compose} is too old, the lab needs {_text(COMPOSE_MINIMUM)}"
-        )
-        return LabError(step, cause, too_old + how_to_install(system, ("compose",)))
-    if not finding.buildx:
-        return LabError(
-            step, "the client has no 'docker buildx'", how_to_install(system, ("buildx",))
-        )
-    return None
+    return (
+        engine_problem(finding, system)
+        or plugin_problem("compose", finding, system)
+        or plugin_problem("buildx", finding, system)
+    )
+
+
+def engine_problem(finding: Finding, system: System) -> LabError | None:
+    """Return what is wrong with the engine itself, or None."""
+    cause, remedy = finding.complaint, "see what 'docker version' says"
+    match finding.condition:
+        case "answers":
+            if version_numbers(finding.version) >= ENGINE_MINIMUM:
+                return None
+            cause = (
+                f"Docker Engine {finding.version} is too old, the lab needs {_text(ENGINE_MINIMUM)}"
+            )
+            remedy = f"upgrade it, the lab does not replace an engine: {how_to_install(system)}"
+        case "no client":
+            cause, remedy = "there is no docker command", how_to_install(system)
+        case "podman":
+            cause, remedy = "docker is Podman's stand-in here", how_to_install(system)
+        case "no permission":
+            cause, remedy = f"this user may not use the engine ({cause})", _join_group(system)
+        case "not running":
+            remedy = how_to_start(system, endpoint())
+    return LabError("finding a Docker engine", cause, remedy)
+
+
+def plugin_problem(plugin: Plugin, finding: Finding, system: System) -> LabError | None:
+    """Return what is wrong with a plugin of the client, or None."""
+    version: str = getattr(finding, plugin)
+    minimum = COMPOSE_MINIMUM if plugin == "compose" else ()
+    if version and version_numbers(version) >= minimum:
+        return None
+    cause = f"there is no 'docker {plugin}'"
+    if version:
+        cause = f"docker {plugin} {version} is too old, the lab needs {_text(minimum)}"
+    return LabError("finding a Docker engine", cause, how_to_install(system, (plugin,)))
 
 
 def package_names(system: System, parts: tuple[Part, ...], docker_ce: bool) -> list[str]:

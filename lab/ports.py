@@ -18,6 +18,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from lab.compose import project_name
 from lab.settings import ROOT
 from lab.system import output_of
 
@@ -35,8 +36,10 @@ def holder(protocol: str, port: int) -> str | None:
     """
     form = "{{json .}}"
     listed = output_of(["docker", "ps", "--no-trunc", "--format", form], timeout_s=10)
-    if listed.status == 0 and (name := container_holding(listed.out, protocol, port)):
-        return name
+    if listed.status == 0:
+        name = container_holding(listed.out, protocol, port, (project_name(), ROOT))
+        if name is not None:
+            return name
     for family in ("", "6"):
         try:
             table = Path(f"/proc/net/{protocol}{family}").read_text(encoding="ascii")
@@ -47,8 +50,16 @@ def holder(protocol: str, port: int) -> str | None:
     return _when_tried(protocol, port)
 
 
-def container_holding(listing: str, protocol: str, port: int, root: Path = ROOT) -> str | None:
-    """Return whose container publishes a port, from ``docker ps --format '{{json .}}'``."""
+def suggestion(port: int) -> int:
+    """Return another port to try in place of one that is taken."""
+    return port + 10000 if port + 10000 <= 65535 else port - 10000
+
+
+def container_holding(listing: str, protocol: str, port: int, lab: tuple[str, Path]) -> str | None:
+    """Return whose container publishes a port, from ``docker ps --format '{{json .}}'``.
+
+    ``lab`` is this lab's Compose project and folder.
+    """
     for line in listing.splitlines():
         container = json.loads(line)
         if (protocol, port) not in published_ports(container["Ports"]):
@@ -56,7 +67,7 @@ def container_holding(listing: str, protocol: str, port: int, root: Path = ROOT)
         labels = dict(pair.partition("=")[::2] for pair in container["Labels"].split(","))
         project = labels.get("com.docker.compose.project", "")
         folder = labels.get("com.docker.compose.project.working_dir", "")
-        if project == "progres-lab" and folder == str(root):
+        if (project, Path(folder)) == lab:
             return "the lab itself"
         whose = f" of the Compose project {project} in {folder}" if project else ""
         return f"container {container['Names']}{whose}"

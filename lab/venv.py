@@ -94,7 +94,7 @@ def _create(folder: Path) -> None:
 def _install(python: Path, folder: Path, group: str) -> None:
     lock = ROOT / "requirements" / f"{group}.lock"
     stamp_file = folder / f"lab-{group}.stamp"
-    wanted = stamp(lock.read_bytes(), sys.version_info)
+    wanted = stamp(lock.read_bytes(), sys.version_info[:2])
     if stamp_file.exists() and stamp_file.read_text(encoding="utf-8") == wanted:
         return
     step = f"installing requirements/{lock.name} into {folder.name}"
