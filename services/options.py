@@ -68,20 +68,27 @@ class OptionParser(argparse.ArgumentParser):
             except (ValueError, argparse.ArgumentTypeError) as error:
                 self.error(f"environment variable {variable}={text!r}: {error}")
 
-        def convert(value: str) -> Any:
-            try:
-                return type(value)
-            except ValueError as error:  # argparse would hide the message of a bare ValueError
-                raise argparse.ArgumentTypeError(str(error)) from error
-
         self.add_argument(
             f"--{name}",
-            type=convert,
+            type=type,
             default=effective,
             choices=choices,
             metavar=metavar,
             help=f"{help} (${variable}{shown})".replace("%", "%%"),
         )
+
+    def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
+        """Add an option as argparse does, but show the message of a ValueError of its ``type``."""
+        if converter := kwargs.get("type"):
+
+            def convert(value: str) -> Any:
+                try:
+                    return converter(value)
+                except ValueError as error:  # argparse would say "invalid convert value"
+                    raise argparse.ArgumentTypeError(str(error)) from error
+
+            kwargs["type"] = convert
+        return super().add_argument(*names, **kwargs)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but take ``--offset -2.5s`` for what it means.
