@@ -29,13 +29,15 @@ FLOAT_RESOLUTION_NS = 1_000
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))? ?"
-    r"(Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?"
+    r"(Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
 )
 _CTIME = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)"
-    r"(?: (UTC|GMT))? (\d{4})"
+    r"(?: (UTC|GMT))? (\d{4})",
+    re.ASCII,
 )
-_EPOCH = re.compile(r"(-?\d+)(?:\.(\d+))?")
+_EPOCH = re.compile(r"(-?\d+)(?:\.(\d+))?", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _YEARS_S = (-62135596800, 253402300799)  # 0001-01-01 to 9999-12-31
 
