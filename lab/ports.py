@@ -116,10 +116,14 @@ def _process_with(sockets: dict[int, int]) -> str:
 
 def _links(folder: Path) -> Iterable[str]:
     try:
-        for entry in os.scandir(folder):
-            yield os.readlink(entry)
+        names = os.listdir(folder)
     except OSError:  # EACCES: another user's; ENOENT: it has just ended
         return
+    for name in names:
+        try:
+            yield os.readlink(folder / name)
+        except OSError:  # closed in the meantime
+            continue
 
 
 def _when_tried(protocol: str, port: int) -> str | None:
