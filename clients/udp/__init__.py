@@ -1,0 +1,1 @@
+"""The UDP ping client: sends, waits, sends again, and measures."""

@@ -1,0 +1,209 @@
+"""The exercise itself: send, wait, send again; request after request.
+
+Pure: socket and clock are behind ``Wire``, so a test can run it through a path of its own making,
+in no time. ``Pinger.run`` yields an event for everything that happens, when it happens.
+
+One attempt at a time is unexpired, but all that were sent can still be answered: whatever comes
+in is given to the ledger, and a late answer completes the request that waits for it, also when it
+answers an earlier attempt than the latest.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from clients.udp.ledger import Attempt, Credit, Ledger, Request
+from clients.udp.schedule import Schedule
+from services.udp.protocol import LARGEST_DATAGRAM, Ping
+
+FAILURES_THAT_END_A_RUN = 3
+"""So many attempts in a row refused or not sent, before any answer: there is no server there."""
+
+LONGEST_LAST_LISTEN_S = 3.0
+"""How long a run listens at most after its last request, in seconds."""
+
+_HIGHEST = 999_999_999
+"""Requests and attempts have at most nine digits in a ping."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A datagram that came in; ``from_server``: from the very address and port that was asked."""
+
+    datagram: bytes
+    received_ns: int
+    from_server: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An ICMP error that came in: the datagram that it quotes, and its meaning in words."""
+
+    quote: bytes
+    reason: str
+
+
+class Wire(Protocol):
+    """Datagrams to and from one server, and the clock by which they are stamped."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds on a clock that never steps."""
+
+    def send(self, datagram: bytes) -> int:
+        """Send, and return the instant just before. Raises SendError."""
+
+    def receive(self, deadline_ns: int) -> Arrival | Refusal | None:
+        """Return the next thing that comes in, or None at the deadline."""
+
+
+class SendError(Exception):
+    """The system would not send: why, in words, and the instant of the try."""
+
+    def __init__(self, reason: str, sent_ns: int) -> None:
+        super().__init__(reason)
+        self.sent_ns = sent_ns
+
+
+class What(Enum):
+    """What an event tells."""
+
+    SENT = auto()
+    NOT_SENT = auto()
+    TIMED_OUT = auto()
+    REFUSED = auto()
+    ANSWERED = auto()
+    """The first answer to an attempt, in time or late; ``completed``: and so to its request."""
+    ANSWERED_AMBIGUOUSLY = auto()
+    DUPLICATE = auto()
+    STRAY = auto()
+    GAVE_UP = auto()
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: to which attempt, and in words where words are needed."""
+
+    what: What
+    attempt: Attempt | None = None
+    completed: Request | None = None
+    reason: str = ""
+
+
+class Pinger:
+    """Runs the schedule over a wire; the ledger has the results, at any moment.
+
+    ``message`` is what each ping carries, padded to ``size`` bytes in all. Raises ValueError when
+    the largest ping would not fit ``size``, or a datagram.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        schedule: Schedule,
+        run: str,
+        message: bytes = b"",
+        size: int | None = None,
+    ) -> None:
+        needed = len(Ping(run, schedule.count, min(schedule.max_tries, _HIGHEST)).datagram(message))
+        if needed > (LARGEST_DATAGRAM if size is None else size):
+            limit = f"{LARGEST_DATAGRAM} that UDP carries" if size is None else f"--size {size}"
+            raise ValueError(f"head and message need up to {needed} bytes, more than {limit}")
+        self.ledger = Ledger(run)
+        self.schedule = schedule
+        self.hopeless = ""
+        """Why the run ended early, if it did."""
+        self.begun_ns = wire.now_ns()
+        self._wire = wire
+        self._message = message
+        self._size = size or 0
+        self._failures_in_a_row = 0
+
+    def run(self) -> Iterator[Event]:
+        """Make all requests, one after another."""
+        interval_ns = round(self.schedule.interval_s * 1e9)
+        next_ns = self._wire.now_ns()
+        for _ in range(self.schedule.count):
+            yield from self._listen(next_ns)
+            request = self.ledger.begin()
+            yield from self._make(request)
+            if self.hopeless:
+                return
+            next_ns = request.attempts[0].sent_ns + interval_ns
+        yield from self._listen_for_the_last()
+
+    def _make(self, request: Request) -> Iterator[Event]:
+        for number in range(1, self.schedule.max_tries + 1):
+            attempt = self._send(request, self.schedule.timeout_ns(number))
+            yield Event(What.NOT_SENT if attempt.send_error else What.SENT, attempt)
+            yield from self._listen(attempt.sent_ns + attempt.timeout_ns, request)
+            if request.confirmed_ns is not None:
+                return
+            self.ledger.timed_out(attempt)
+            self._judge(attempt)
+            last = self.hopeless or number == self.schedule.max_tries
+            request.gave_up = bool(last)
+            yield Event(What.GAVE_UP if last else What.TIMED_OUT, attempt)
+            if last:
+                return
+
+    def _send(self, request: Request, timeout_ns: int) -> Attempt:
+        ping = Ping(self.ledger.run, request.number, len(request.attempts) + 1)
+        try:
+            sent_ns = self._wire.send(ping.datagram(self._message, self._size))
+        except SendError as error:
+            attempt = self.ledger.sent(request, error.sent_ns, timeout_ns)
+            self.ledger.not_sent(attempt, str(error))
+            return attempt
+        return self.ledger.sent(request, sent_ns, timeout_ns)
+
+    def _listen(self, deadline_ns: int, request: Request | None = None) -> Iterator[Event]:
+        """Take in what comes until the deadline, or until ``request`` has its answer."""
+        while request is None or request.confirmed_ns is None:
+            incoming = self._wire.receive(deadline_ns)
+            if incoming is None:
+                return
+            yield from self._take(incoming)
+            if self._wire.now_ns() >= deadline_ns:  # also under a flood of strays
+                return
+
+    def _listen_for_the_last(self) -> Iterator[Event]:
+        """Give what is still on its way the time that the slowest answer of this run took, twice.
+
+        Late answers and duplicates belong into the account. At least the first timeout, at most
+        ``LONGEST_LAST_LISTEN_S``; not at all when every attempt has been answered.
+        """
+        attempts = [attempt for request in self.ledger.requests for attempt in request.attempts]
+        if all(attempt.received_ns is not None for attempt in attempts):
+            return
+        slowest_ns = max((attempt.rtt_ns or 0 for attempt in attempts), default=0)
+        listen_ns = max(self.schedule.timeout_ns(1), 2 * slowest_ns)
+        listen_ns = min(listen_ns, round(LONGEST_LAST_LISTEN_S * 1e9))
+        yield from self._listen(attempts[-1].sent_ns + listen_ns)
+
+    def _take(self, incoming: Arrival | Refusal) -> Iterator[Event]:
+        if isinstance(incoming, Refusal):
+            attempt = self.ledger.refused(incoming.quote, incoming.reason)
+            if attempt is not None:
+                yield Event(What.REFUSED, attempt, reason=incoming.reason)
+            return
+        receipt = self.ledger.received(
+            incoming.datagram, incoming.received_ns, incoming.from_server
+        )
+        yield Event(_WHAT_CAME[receipt.credit], receipt.attempt, receipt.completed, receipt.reason)
+
+    def _judge(self, attempt: Attempt) -> None:
+        """See whether there is any point in going on."""
+        reason = attempt.send_error or attempt.refusal
+        self._failures_in_a_row = self._failures_in_a_row + 1 if reason else 0
+        answered = any(request.confirmed_ns is not None for request in self.ledger.requests)
+        if self._failures_in_a_row >= FAILURES_THAT_END_A_RUN and not answered:
+            self.hopeless = reason
+
+
+_WHAT_CAME = {
+    Credit.ANSWER: What.ANSWERED,
+    Credit.AMBIGUOUS: What.ANSWERED_AMBIGUOUSLY,
+    Credit.DUPLICATE: What.DUPLICATE,
+    Credit.STRAY: What.STRAY,
+}
