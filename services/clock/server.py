@@ -73,7 +73,7 @@ still unread, would send a reset, and a reset makes their kernel throw our line 
 EVENTS_PER_CLIENT = 100
 """Log lines for answers and errors of one connection."""
 
-FINISH_S = 1.0
+FINISH_S = 0.8
 """How long answers under way may take once the server is to stop, in seconds."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
