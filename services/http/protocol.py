@@ -475,7 +475,7 @@ def _not_a_request(first_byte: int) -> ProtocolError:
 
 
 def _too_large(limit: int) -> ProtocolError:
-    return ProtocolError(413, f"The body of the request is longer than {limit} bytes.")
+    return ProtocolError(413, f"The body is longer than {limit} bytes.")
 
 
 def _values(fields: tuple[tuple[str, str], ...], name: str) -> list[str]:

@@ -71,7 +71,7 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Limits:
     """What one client may cost. Times in seconds."""
 
-    max_connections: int = 4096
+    max_connections: int = 10_000
     idle_timeout_s: float = 15.0
     """Between requests, and before the first: then the connection is closed without a word."""
     head_timeout_s: float = 10.0
