@@ -5,6 +5,7 @@ A ``failed`` line means that ``make up`` cannot work (exit status 1); a ``warnin
 be missing.
 """
 
+import gzip
 import os
 import platform
 import re
@@ -67,12 +68,20 @@ def run() -> int:
     checks = examine()
     width = max(len(check.subject) for check in checks)
     for check in checks:
-        remedy = f"; way out: {check.remedy}" if check.remedy else ""
         status = painted(f"{check.status:7}", _COLOURS[check.status], sys.stdout.isatty())
-        print(f"{status}  {check.subject:{width}}  {check.text}{remedy}")
+        print(f"{status}  {check.subject:{width}}  {line(check)}")
     failed = [check.subject for check in checks if check.status == "failed"]
     print(f"The lab cannot run: {', '.join(failed)}." if failed else "The lab can run here.")
     return 1 if failed else 0
+
+
+def line(check: Check) -> str:
+    """Return a check's text and remedy as one line, without long lists of commands."""
+    if not check.remedy:
+        return check.text
+    several = "\n" in check.remedy
+    remedy = "make up prints the exact commands for this system" if several else check.remedy
+    return f"{' '.join(check.text.split())}; way out: {remedy}"
 
 
 def examine() -> list[Check]:
@@ -267,18 +276,48 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         said = output_of(["unshare", "--map-root-user", "--net", "sh", "-c", _PROBE]).out
         nftables = "nftables" in said if find_program("nft") else None
         return Impairment(kernel, "netem" in said, nftables, "in a network namespace")
-    return Impairment(kernel, module_there(kernel, "sch_netem"), None, "for its module")
+    return Impairment(
+        kernel,
+        _first_known(
+            module_there(kernel, "sch_netem"), built_in("NET_SCH_NETEM", _configuration(kernel))
+        ),
+        built_in("NETFILTER_EGRESS", _configuration(kernel)),
+        "for its modules",
+    )
 
 
 def module_there(kernel: str, name: str, root: Path = Path("/")) -> bool | None:
     """Return whether a kernel has a module, loadable or built in; None where nothing tells."""
     folder = root / "lib" / "modules" / kernel
     try:
-        built_in = (folder / "modules.builtin").read_text(encoding="utf-8")
-        loadable = (folder / "modules.dep").read_text(encoding="utf-8")
+        listed = (folder / "modules.builtin").read_text(encoding="utf-8")
+        listed += (folder / "modules.dep").read_text(encoding="utf-8")
     except OSError:
         return None
-    return f"/{name}.ko" in built_in + loadable
+    return f"/{name}.ko" in listed
+
+
+def built_in(option: str, configuration: str) -> bool | None:
+    """Return what a kernel's configuration says of an option; None for a module or no word."""
+    if not configuration or f"CONFIG_{option}=m" in configuration:
+        return None
+    return f"CONFIG_{option}=y" in configuration
+
+
+def _configuration(kernel: str) -> str:
+    try:
+        with gzip.open("/proc/config.gz", "rt", encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        pass
+    try:
+        return Path(f"/boot/config-{kernel}").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _first_known(*answers: bool | None) -> bool | None:
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _port(exercise: str) -> Check:

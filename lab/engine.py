@@ -32,7 +32,10 @@ Plugin = Literal["compose", "buildx"]
 Part = Literal["engine", "client", Plugin]
 
 _LOCAL_SOCKETS = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
-_PID_FILE = Path("/var/run/docker.pid")
+_PID_FILES = {
+    "dockerd": Path("/var/run/docker.pid"),
+    "containerd": Path("/var/run/docker/containerd/containerd.pid"),
+}
 _LOG_FILE = "/var/log/progres-lab-dockerd.log"
 _START_TIMEOUT_S = 60.0
 
@@ -304,7 +307,7 @@ def _start(system: System) -> None:
     say(f"{step} ({how_to_start(system, '')})")
     if system.service_manager == "none":
         log = ["tail", "-n", "15", _LOG_FILE]
-        pid = _running_by_pid_file()
+        pid = _running("dockerd")
         started = Output(0, "", "") if pid else _start_by_hand(system)
         if started.status == 0 and not pid:
             pid = int(started.out)
@@ -328,23 +331,25 @@ def _start(system: System) -> None:
 
 def _start_by_hand(system: System) -> Output:
     """Start dockerd in a session of its own; the output is its process id."""
-    # A killed engine leaves its pid file, and a new one does not start while any process has
-    # that number. The caller has made sure that the process is not an engine.
-    as_root(system, ["rm", "--force", str(_PID_FILE)])
+    # An engine that was killed leaves its pid files and its containerd's. A new one refuses to
+    # start, or waits in vain, while any process has such a number; a zombie counts, and where
+    # process 1 does not reap (a container's, often) the old ones stay zombies.
+    stale = [str(path) for name, path in _PID_FILES.items() if not _running(name)]
+    as_root(system, ["rm", "--force", *stale])
     program = find_program("dockerd") or "dockerd"
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     script = f"setsid {program} </dev/null >{_LOG_FILE} 2>&1 & echo $!"  # dockerd calls iptables
     return as_root(system, ["env", f"PATH={path}", "sh", "-c", script])
 
 
-def _running_by_pid_file() -> int:
-    """Return the process id of the engine that the pid file names, or 0."""
+def _running(name: str) -> int:
+    """Return the process id that a program's pid file names, or 0 where it is not (any more) it."""
     try:
-        pid = int(_PID_FILE.read_text(encoding="ascii"))
-        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+        pid = int(_PID_FILES[name].read_text(encoding="ascii"))
+        actual = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return 0
-    return pid if name == "dockerd" and process_runs(pid) else 0
+    return pid if actual == name and process_runs(pid) else 0
 
 
 def process_runs(pid: int) -> bool:

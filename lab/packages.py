@@ -93,7 +93,9 @@ def install(step: str, system: System, names: Sequence[str]) -> None:
         succeeded = result.status == 0
         if not succeeded:
             raise LabError(
-                step, _complaints(refreshed, result), f"correct that, then run\n{by_hand}"
+                step,
+                _complaints(refreshed, result),
+                "correct that (is the package mirror in reach?) and run this again",
             )
     finally:
         if files and not succeeded:
@@ -175,12 +177,11 @@ def _write(step: str, system: System, file: File) -> None:
 
 
 def _complaints(refreshed: Output, result: Output) -> str:
-    """Return apt's own words, those of ``update`` too, since its failures explain the others."""
+    """Return apt's own words; update's warnings (it exits 0) explain install's errors."""
     lines = [
         line
         for output in (refreshed, result)
-        if output.status != 0
         for line in output.err.splitlines()
         if line.startswith(("E:", "W:"))
     ]
-    return "apt-get failed\n" + "\n".join(f"    {line}" for line in lines or [result.complaint])
+    return "\n    ".join(["apt-get failed", *(lines[:8] or [result.complaint])])

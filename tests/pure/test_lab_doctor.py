@@ -4,13 +4,16 @@ from pathlib import Path
 import pytest
 
 from lab.doctor import (
+    Check,
     Impairment,
     address_pools_check,
+    built_in,
     disk_check,
     emulation_check,
     engine_check,
     how_to_get_netem,
     impairment_check,
+    line,
     memory_check,
     module_there,
     plugin_check,
@@ -39,6 +42,13 @@ def test_what_make_up_would_install_has_make_up_as_its_remedy() -> None:
     refused = replace(DEBIAN_13, may_install=False)
     assert "apt-get install" in engine_check(nothing, refused).remedy
     assert "Docker Desktop" in engine_check(nothing, MACOS).remedy
+
+
+def test_every_check_is_one_line() -> None:
+    assert line(Check("disk", "ok", "9 MiB free")) == "9 MiB free"
+    assert line(Check("disk", "failed", "full", "rm x")) == "full; way out: rm x"
+    assert "make up prints" in line(Check("engine", "failed", "none\nat all", "run\napt-get x"))
+    assert "\n" not in line(Check("engine", "failed", "none\nat all", "run\napt-get x"))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +103,14 @@ def test_a_module_is_there_loadable_or_built_in(tmp_path: Path) -> None:
     assert module_there("6.1", "sch_netem", tmp_path) is True
     assert module_there("6.1", "sch_fq", tmp_path) is True
     assert module_there("6.1", "sch_tbf", tmp_path) is False
+
+
+def test_a_kernels_configuration_tells_what_is_built_in_and_what_is_not() -> None:
+    text = "CONFIG_NETFILTER_EGRESS=y\n# CONFIG_NET_SCH_NETEM is not set\nCONFIG_NET_SCH_TBF=m\n"
+    assert built_in("NETFILTER_EGRESS", text) is True
+    assert built_in("NET_SCH_NETEM", text) is False
+    assert built_in("NET_SCH_TBF", text) is None
+    assert built_in("NET_SCH_NETEM", "") is None
 
 
 def test_a_taken_port_names_its_holder_and_the_variable() -> None:
