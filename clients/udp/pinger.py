@@ -20,8 +20,9 @@ from services.udp.protocol import LARGEST_DATAGRAM, Ping
 FAILURES_THAT_END_A_RUN = 3
 """So many attempts in a row refused or not sent, before any answer: there is no server there."""
 
+LAST_LISTEN_S = 0.2
 LONGEST_LAST_LISTEN_S = 3.0
-"""How long a run listens at most after its last request, in seconds."""
+"""How long a run listens on after its last datagram, in seconds."""
 
 _HIGHEST = 999_999_999
 """Requests and attempts have at most nine digits in a ping."""
@@ -170,15 +171,13 @@ class Pinger:
     def _listen_for_the_last(self) -> Iterator[Event]:
         """Give what is still on its way the time that the slowest answer of this run took, twice.
 
-        Late answers and duplicates belong into the account. At least the first timeout, at most
-        ``LONGEST_LAST_LISTEN_S``; not at all when every attempt has been answered.
+        Late answers and duplicates belong into the account. At least ``LAST_LISTEN_S`` (or the
+        first timeout, if that is shorter), at most ``LONGEST_LAST_LISTEN_S``.
         """
         attempts = [attempt for request in self.ledger.requests for attempt in request.attempts]
-        if all(attempt.received_ns is not None for attempt in attempts):
-            return
-        slowest_ns = max((attempt.rtt_ns or 0 for attempt in attempts), default=0)
-        listen_ns = max(self.schedule.timeout_ns(1), 2 * slowest_ns)
-        listen_ns = min(listen_ns, round(LONGEST_LAST_LISTEN_S * 1e9))
+        slowest_ns = max(attempt.rtt_ns or 0 for attempt in attempts)
+        least_ns = min(self.schedule.timeout_ns(1), round(LAST_LISTEN_S * 1e9))
+        listen_ns = min(max(least_ns, 2 * slowest_ns), round(LONGEST_LAST_LISTEN_S * 1e9))
         yield from self._listen(attempts[-1].sent_ns + listen_ns)
 
     def _take(self, incoming: Arrival | Refusal) -> Iterator[Event]:

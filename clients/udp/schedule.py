@@ -12,11 +12,10 @@ and, drops being independent, a request that may try N = 16 times stays without 
 
     P(all ten answered) = (1 - 0.55^16)^10 = 0.9993          (N = 15 would be 0.9987)
 
-The mean wait for lost attempts is the sum of p^k times the k-th wait, 0.2 s * (1 + p*1.25 +
-(p*1.25)^2 + ...) * p = 0.35 s for each request, and summing the exact distribution over ten
-requests, each begun at least 0.2 s after the one before, gives
+A request waits for lost attempts 0.2 s * p * (1 + p*1.25 + (p*1.25)^2 + ...) = 0.35 s in the mean.
+Summing the exact distribution over ten requests, each begun 0.2 s after the one before or later:
 
-    P(ten requests done within 10 s) = 0.95, half of the runs within 4.1 s
+    P(all ten answered within 10 s) = 0.97, half of the runs within 3.8 s
 
 RFC 6298 (section 2.1) starts at 1 s, because it may meet any path; the tenfold wait would add
 nothing in a lab whose round trips take less than a millisecond. Nor does a path that is slower
