@@ -213,7 +213,7 @@ def _nft_loss(
             {"table": {"name": str()}},
             {
                 "chain": {
-                    "name": "from_server",
+                    "name": str() as name,
                     "dev": str() as device,
                     "hook": "egress",
                     "type": "filter",
@@ -221,9 +221,14 @@ def _nft_loss(
                     "policy": "accept",
                 }
             },
-            {"rule": {"expr": [{"counter": all_packets}]}},
-            {"rule": {"expr": [*condition, {"counter": dropped}, {"drop": None}]}},
-        ] if device == interface:
+            {"rule": {"chain": str() as first, "expr": [{"counter": all_packets}]}},
+            {
+                "rule": {
+                    "chain": str() as second,
+                    "expr": [*condition, {"counter": dropped}, {"drop": None}],
+                }
+            },
+        ] if device == interface and {name, first, second} == {CHAIN}:
             loss = _share(condition)
             if loss is None:
                 return None
