@@ -7,9 +7,8 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 
-from clients.udp.pinger import Pinger
+from clients.udp.pinger import Pinger, TooLarge
 from clients.udp.report import coloured, document, event_line, opening, summary
 from clients.udp.schedule import (
     BACKOFF,
@@ -20,7 +19,7 @@ from clients.udp.schedule import (
     SMALLEST_BACKOFF,
     Schedule,
 )
-from clients.udp.wire import NoSuchServer, UdpWire
+from clients.udp.wire import Interrupted, NoSuchServer, UdpWire
 from services.options import (
     USAGE_ERROR,
     OptionParser,
@@ -43,14 +42,6 @@ examples:
 exit status: 0 every request was answered; 1 not every one, or no server there; 2 wrong usage;
 130 Ctrl-C, 143 SIGTERM (both print the summary so far)
 """
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM; ``number`` is the signal's."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 def backoff(text: str) -> float:
@@ -100,38 +91,42 @@ def parser() -> OptionParser:
     return options
 
 
+def run_identifier(seed: int | None) -> str:
+    """Return 8 hexadecimal digits: always the same for a seed, unpredictable for None."""
+    if seed is None:
+        return secrets.token_hex(4)
+    return f"{random.Random(seed).getrandbits(32):08x}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with ``arguments`` (those of the command line when None)."""
+    settings = parser().parse_args(arguments)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" ends this like any other program
-    settings = parser().parse_args(arguments)
-    if settings.seed is None:
-        run = secrets.token_hex(4)
-    else:
-        run = f"{random.Random(settings.seed).getrandbits(32):08x}"
+    run = run_identifier(settings.seed)
     schedule = Schedule(
         settings.count, settings.timeout, settings.backoff, settings.max_tries, settings.interval
     )
     message = os.fsencode(settings.message)  # the very bytes of the command line
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
         with UdpWire(settings.host, settings.port) as wire:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, frame: wire.interrupt(number))
             return ping(settings, wire, Pinger(wire, schedule, run, message, settings.size))
     except NoSuchServer as error:
         print(f"udp-client: {error}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except TooLarge as error:
         print(f"udp-client: {error} (see udp-client --help)", file=sys.stderr)
         return USAGE_ERROR
-    except Interrupted as signalled:  # before the first ping: there is no summary
-        return 128 + signalled.number
+    except KeyboardInterrupt:  # before the first ping, while the name was resolved: no summary
+        return 128 + signal.SIGINT
 
 
 def ping(settings: argparse.Namespace, wire: UdpWire, pinger: Pinger) -> int:
     """Make the requests, print what happens, and return the exit status."""
-    own_name = wire.address.strip("[").startswith(settings.host)
-    server = wire.address if own_name else f"{settings.host} ({wire.address})"
+    is_address = wire.address.rpartition(":")[0].strip("[]") == settings.host
+    server = wire.address if is_address else f"{settings.host} ({wire.address})"
     in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     interrupted: Interrupted | None = None
     try:
@@ -141,7 +136,6 @@ def ping(settings: argparse.Namespace, wire: UdpWire, pinger: Pinger) -> int:
             line = event_line(event)
             if line and not settings.json:
                 print(coloured(line, event.what) if in_colour else line, flush=True)
-        _ignore_signals()  # the summary takes no time, and it must be whole
     except Interrupted as signalled:
         interrupted = signalled
     elapsed_s = (wire.now_ns() - pinger.begun_ns) / 1e9
@@ -174,16 +168,6 @@ def ping(settings: argparse.Namespace, wire: UdpWire, pinger: Pinger) -> int:
     if interrupted is not None:
         return 128 + interrupted.number
     return 0 if all(request.confirmed_ns is not None for request in requests) else 1
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    _ignore_signals()
-    raise Interrupted(number)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

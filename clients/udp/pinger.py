@@ -55,10 +55,21 @@ class Wire(Protocol):
         """Send, and return the instant just before. Raises SendError."""
 
     def receive(self, deadline_ns: int) -> Arrival | Refusal | None:
-        """Return the next thing that comes in, or None at the deadline."""
+        """Return the next thing that comes in, or None at the deadline.
+
+        May raise what is to end the run: then every datagram sent is in the ledger.
+        """
 
 
-class SendError(Exception):
+class PingError(Exception):
+    """What keeps this client from pinging; the text is a sentence."""
+
+
+class TooLarge(PingError):
+    """Head and message do not fit the datagram."""
+
+
+class SendError(PingError):
     """The system would not send: why, in words, and the instant of the try."""
 
     def __init__(self, reason: str, sent_ns: int) -> None:
@@ -94,7 +105,7 @@ class Event:
 class Pinger:
     """Runs the schedule over a wire; the ledger has the results, at any moment.
 
-    ``message`` is what each ping carries, padded to ``size`` bytes in all. Raises ValueError when
+    ``message`` is what each ping carries, padded to ``size`` bytes in all. Raises TooLarge when
     the largest ping would not fit ``size``, or a datagram.
     """
 
@@ -109,7 +120,7 @@ class Pinger:
         needed = len(Ping(run, schedule.count, min(schedule.max_tries, _HIGHEST)).datagram(message))
         if needed > (LARGEST_DATAGRAM if size is None else size):
             limit = f"{LARGEST_DATAGRAM} that UDP carries" if size is None else f"--size {size}"
-            raise ValueError(f"head and message need up to {needed} bytes, more than {limit}")
+            raise TooLarge(f"head and message need up to {needed} bytes, more than {limit}")
         self.ledger = Ledger(run)
         self.schedule = schedule
         self.hopeless = ""

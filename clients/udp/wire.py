@@ -8,13 +8,14 @@ beginning of the datagram that was refused. On other systems a refused attempt i
 
 import errno
 import os
+import signal
 import socket
 import sys
 import time
 from collections import deque
 from typing import Any
 
-from clients.udp.pinger import Arrival, Refusal, SendError
+from clients.udp.pinger import Arrival, PingError, Refusal, SendError
 from services.udp.protocol import LARGEST_DATAGRAM
 
 IP_RECVERR = 11
@@ -42,8 +43,20 @@ SEND_ERROR_MEANING = {
 }
 
 
-class NoSuchServer(Exception):
+TICK_S = 0.1
+"""How long receiving blocks before it looks whether it was interrupted."""
+
+
+class NoSuchServer(PingError):
     """The server's name does not resolve; the text is a sentence with the way out."""
+
+
+class Interrupted(PingError):
+    """The run was told to end, by the signal with this ``number``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class UdpWire:
@@ -68,6 +81,7 @@ class UdpWire:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self._server: tuple[Any, ...] = (host, *address[1:])
         self._refusals: deque[Refusal] = deque()
+        self._interrupted_by = 0
         self._socket = socket.socket(family, kind, number)
         if sys.platform == "linux":
             if family == socket.AF_INET:
@@ -108,11 +122,21 @@ class UdpWire:
             return sent_ns
         raise AssertionError("unreachable: the second try returns or raises")
 
+    def interrupt(self, number: int) -> None:
+        """Make ``receive`` raise Interrupted: for signal handlers.
+
+        An exception out of the handler itself could come between the sending of a datagram and
+        its entry in the ledger, which would then lack an attempt.
+        """
+        self._interrupted_by = number
+
     def receive(self, deadline_ns: int) -> Arrival | Refusal | None:
-        """Return the next thing that comes in, or None at the deadline."""
+        """Return the next thing that comes in, or None at the deadline. Raises Interrupted."""
         while not self._refusals:
+            if self._interrupted_by:
+                raise Interrupted(self._interrupted_by)
             remaining_s = (deadline_ns - time.monotonic_ns()) / 1e9
-            self._socket.settimeout(min(max(remaining_s, 0.0), LONGEST_BLOCK_S))
+            self._socket.settimeout(min(max(remaining_s, 0.0), TICK_S))
             try:
                 datagram, sender = self._socket.recvfrom(LARGEST_DATAGRAM)
             except (TimeoutError, BlockingIOError):
@@ -146,10 +170,6 @@ class UdpWire:
                 number = int.from_bytes(data[:4], sys.byteorder)
                 reason = ICMP_MEANING.get(number, os.strerror(number).lower())
                 self._refusals.append(Refusal(quote, reason))
-
-
-LONGEST_BLOCK_S = 3600.0
-"""A timeout of years is more than the system's poll call takes."""
 
 
 def _meaning(error: OSError, known: dict[int, str]) -> str:

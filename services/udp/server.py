@@ -56,8 +56,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )[0]
         server = socket.socket(family, kind, number)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of more than 63 characters
+        reason = (getattr(error, "strerror", None) or "that is no host name").lower()
         raise ServerError(f"bind {host}:{port}: {reason} (set UDP_HOST or --host)") from error
     try:
         server.settimeout(TICK_S)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.udp.ledger import Outcome
-from clients.udp.pinger import Event, Pinger, Refusal, What
+from clients.udp.pinger import Event, Pinger, Refusal, TooLarge, What
 from clients.udp.report import event_line, summary
 from clients.udp.schedule import Schedule
 from clients.udp.statistics import statistics
@@ -191,7 +191,7 @@ def test_a_flood_of_strays_does_not_keep_an_attempt_from_timing_out() -> None:
 
 @pytest.mark.parametrize("size", [20, 26])
 def test_a_size_that_does_not_hold_head_and_message_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"27 bytes, more than --size {size}"):
+    with pytest.raises(TooLarge, match=f"27 bytes, more than --size {size}"):
         Pinger(VirtualWire(lossless), Schedule(), "7f3a9c01", b"hello!", size)
 
 

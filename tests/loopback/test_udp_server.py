@@ -1,0 +1,253 @@
+"""The UDP ping server as a process, asked through real sockets."""
+
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.events import Events
+from services.lifetime import TICK_S
+from services.udp.protocol import HEALTH_CHECK, LARGEST_DATAGRAM, confirm
+from services.udp.server import PingServer, ServerError, bound_socket, check
+from tests.binomial import accepted
+from tests.loopback.conftest import ROOT, Server, StartServer, python
+
+MODULE = "services.udp"
+
+
+@pytest.fixture
+def client() -> Iterator[socket.socket]:
+    """A UDP socket with a deadline."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        yield sock
+
+
+def ask(client: socket.socket, server: Server, datagrams: Iterable[bytes]) -> list[bytes]:
+    """Send all, and return the answers that came.
+
+    A health check behind them, which is always answered, and in order, says that there are no more.
+    """
+    address = ("127.0.0.1", server.port)
+    for datagram in datagrams:
+        client.sendto(datagram, address)
+    client.sendto(HEALTH_CHECK, address)
+    answers: list[bytes] = []
+    while (answer := client.recv(2048)) != confirm(HEALTH_CHECK):
+        answers.append(answer)
+    return answers
+
+
+def ask_in_batches(client: socket.socket, server: Server, count: int) -> list[int]:
+    """Send numbers from 0, few enough at a time for the socket's buffer; return those answered."""
+    answers: list[bytes] = []
+    for first in range(0, count, 50):
+        numbers = range(first, min(first + 50, count))
+        answers += ask(client, server, [b"number %d" % number for number in numbers])
+    return [int(found[1]) for answer in answers if (found := re.search(rb"number (\d+)", answer))]
+
+
+def test_any_datagram_is_confirmed(start_server: StartServer, client: socket.socket) -> None:
+    server = start_server(MODULE, "--drop", "0")
+    every_byte = bytes(range(256))
+    for datagram in (b"hello", b"", b"\n", b"\x00\x1b[2J\xff", b"x" * 1472, every_byte * 255):
+        assert ask(client, server, [datagram]) == [confirm(datagram)]
+    (answer,) = ask(client, server, [b"x" * LARGEST_DATAGRAM])
+    assert answer.startswith(b"received 65507 bytes: xxx")
+    assert len(answer) < 1100
+
+
+def test_half_of_the_datagrams_are_dropped_and_the_counts_say_so(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    count = 1000
+    server = start_server(MODULE)
+    answered = ask_in_batches(client, server, count)
+    assert len(answered) in accepted(count, 0.5)
+    assert server.stop() == 0
+    counts = server.wait_for("stopped")
+    assert counts["received"] == count
+    assert counts["answered"] == len(answered)
+    assert counts["dropped"] == count - len(answered)
+    assert counts["unanswered"] == counts["ignored"] == 0
+
+
+def test_every_datagram_is_logged_as_received_and_by_what_became_of_it(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop-schedule", "2")
+    ask(client, server, [b"ping 7f3a9c01 1.1: hello", b"ping 7f3a9c01 1.2: hello", b"x\ny"])
+    server.stop()
+    server.wait_for("stopped")
+    where = f"127.0.0.1:{client.getsockname()[1]}"
+    told = [
+        (event["event"], event["client"], event["bytes"], event.get("ping"))
+        for event in server.events
+        if event["event"] in ("received", "dropped", "answered")
+    ]
+    assert told == [
+        ("received", where, 24, "7f3a9c01/1.1"),
+        ("answered", where, 24, "7f3a9c01/1.1"),
+        ("received", where, 24, "7f3a9c01/1.2"),
+        ("dropped", where, 24, "7f3a9c01/1.2"),
+        ("received", where, 3, None),
+        ("answered", where, 3, None),
+    ]
+
+
+def test_a_seed_repeats_the_decisions_and_the_log_tells_a_chosen_one(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    first = start_server(MODULE)
+    seed = first.wait_for("listening")["seed"]
+    decisions = ask_in_batches(client, first, 100)
+    assert ask_in_batches(client, start_server(MODULE, "--seed", str(seed)), 100) == decisions
+    other = start_server(MODULE, environment={"UDP_SEED": str(seed + 1)})
+    assert ask_in_batches(client, other, 100) != decisions
+
+
+def test_a_schedule_drops_exactly_those_of_each_client(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, environment={"UDP_DROP_SCHEDULE": "1,3,4"})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+        second.settimeout(5)
+        for sock in (client, second):
+            assert ask_in_batches(sock, server, 8) == [1, 4, 5, 6, 7]
+
+
+def test_health_checks_take_no_decision_no_place_in_the_schedule_and_are_not_counted(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop-schedule", "2")
+    assert [ask(client, server, [b"x"]) != [] for _ in range(4)] == [True, False, True, True]
+    server.stop()
+    assert server.wait_for("stopped")["received"] == 4
+
+
+def test_check_is_healthy_while_the_server_is_up_even_if_it_drops_everything(
+    start_server: StartServer,
+) -> None:
+    server = start_server(MODULE, "--drop", "1")
+
+    command = python(MODULE, "--check", "--host", "127.0.0.1", "--port", str(server.port))
+    healthy = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "healthy\n", "")
+    assert server.stop() == 0
+    gone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert gone.returncode == 1
+    assert gone.stderr == f"health check of 127.0.0.1:{server.port}: connection refused\n"
+
+
+def test_check_tells_another_program_and_a_silent_one_from_this_server(
+    client: socket.socket,
+) -> None:
+    client.bind(("127.0.0.1", 0))
+    port = client.getsockname()[1]
+    silent = check("127.0.0.1", port, tries=2, timeout_s=0.02)
+    assert silent == f"health check of 127.0.0.1:{port}: no answer within 0.04 s"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(5)
+        port = other.getsockname()[1]
+
+        def echo() -> None:
+            datagram, sender = other.recvfrom(2048)
+            other.sendto(datagram, sender)
+
+        echoing = threading.Thread(target=echo, name="echo server")
+        echoing.start()
+        assert check("127.0.0.1", port, tries=1, timeout_s=5).endswith("is not this server's")
+        echoing.join(5)
+
+
+def test_a_client_that_has_vanished_and_forged_senders_do_not_end_the_loop(
+    client: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bound_socket("127.0.0.1", 0) as sock:
+        server = PingServer(sock, lambda client: False, Events("udp", "human"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as vanished:
+            vanished.bind(("127.0.0.1", 0))
+            nobody = vanished.getsockname()
+        server.handle(b"x", nobody)
+        server.handle(b"x", ("127.0.0.1", 0))
+        server.handle(b"x", ("255.255.255.255", 9))
+        client.bind(("127.0.0.1", 0))
+        server.handle(b"still here", client.getsockname())
+        assert client.recv(2048) == confirm(b"still here")
+    counts = server.counts
+    assert (counts["received"], counts["answered"], counts["unanswered"]) == (4, 2, 2)
+    log = capsys.readouterr().out
+    assert "error=EINVAL why=" in log
+    assert "error=EACCES why=" in log
+
+
+def test_answers_to_answers_are_ignored_after_a_few_rounds(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    """A forged sender points one server at another: here the test plays the other one."""
+    server = start_server(MODULE, "--drop", "0")
+    datagram, rounds = b"forged", 0
+    while answers := ask(client, server, [datagram]):
+        datagram = confirm(answers[0])
+        rounds += 1
+        assert rounds < 5
+    server.wait_for("ignored")
+    assert ask(client, server, [b"hello"]) == [confirm(b"hello")]
+
+
+def test_the_health_check_text_from_another_machine_is_an_ordinary_datagram() -> None:
+    with bound_socket("127.0.0.1", 0) as sock:
+        server = PingServer(sock, lambda client: True, Events("udp", "off"))
+        server.handle(HEALTH_CHECK, ("192.0.2.7", 4000))
+        server.handle(HEALTH_CHECK, sock.getsockname())
+    assert (server.counts["received"], server.counts["dropped"]) == (1, 1)
+
+
+def test_sigterm_ends_the_server_with_status_0_promptly(start_server: StartServer) -> None:
+    server = start_server(MODULE)
+    begin = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begin < 4 * TICK_S + 1
+    assert server.wait_for("stopped")["reason"] == "SIGTERM"
+
+
+def test_one_thread_serves(start_server: StartServer, client: socket.socket) -> None:
+    server = start_server(MODULE)
+    status = Path(f"/proc/{server.process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc on this system")
+    ask_in_batches(client, server, 20)
+    assert "Threads:\t1\n" in status.read_text()
+
+
+def test_a_port_that_is_taken_is_one_line_and_status_1(client: socket.socket) -> None:
+    client.bind(("127.0.0.1", 0))
+    port = client.getsockname()[1]
+    command = python(MODULE, "--host", "127.0.0.1", "--port", str(port))
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == (
+        f"bind 127.0.0.1:{port}: address already in use (set UDP_PORT or --port)\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70])
+def test_an_address_that_is_not_this_machines_names_the_setting(host: str) -> None:
+    with pytest.raises(ServerError, match=rf"^bind {host}:0: .* \(set UDP_HOST or --host\)$"):
+        bound_socket(host, 0)
+
+
+def test_it_listens_on_ipv6_where_told_to(start_server: StartServer) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 on this system")
+    server = start_server(MODULE, "--host", "::1", "--drop", "0")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(b"six", ("::1", server.port))
+        assert client.recv(2048) == confirm(b"six")
