@@ -10,8 +10,11 @@ Ubuntu 24.04  docker.io docker-compose-v2 docker-buildx
 ============  ==================================================================================
 """
 
+import getpass
 import json
 import os
+import shlex
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,10 +105,14 @@ def ensure_engine() -> Engine:
     Running it again changes nothing. Raises LabError.
     """
     finding = find()
-    if finding.condition in ("not running", "no client") or not _complete(finding):
-        system = detect()
+    system = detect()
+    if finding.condition in ("not running", "no client") or not (
+        finding.compose and finding.buildx
+    ):
         finding = _set_up(system, finding)
-    if problem := verdict(finding, detect()):
+    if finding.condition == "no permission" and is_local(endpoint()):
+        _enter_group(system)
+    if problem := verdict(finding, system):
         raise problem
     return Engine(finding.version, finding.compose, finding.buildx)
 
@@ -248,23 +255,21 @@ def is_local(host: str) -> bool:
     return host in ("", *_LOCAL_SOCKETS)
 
 
-def _complete(finding: Finding) -> bool:
-    return finding.condition != "answers" or bool(finding.compose and finding.buildx)
-
-
 def _set_up(system: System, finding: Finding) -> Finding:
     """Install what is missing and start what is there; return what is found then."""
-    host = endpoint()
-    if finding.condition != "answers" and not is_local(host):
+    if finding.condition != "answers" and not is_local(endpoint()):
         return finding  # somebody else's engine: the remedy says how to reach it
-    if parts := _missing_parts(finding):
-        if not system.is_debian:
-            return finding
-        _install(system, parts)
-        finding = find()
-    if finding.condition == "not running":
+    if finding.condition == "not running" and find_program("dockerd"):
         _start(system)
         finding = find()
+    if finding.condition == "answers" and engine_problem(finding, system):
+        return finding  # too old: nothing is added to it
+    if (parts := _missing_parts(finding)) and system.is_debian:
+        _install(system, parts)
+        finding = find()
+        if finding.condition == "not running":  # the packages' own scripts may have started it
+            _start(system)
+            finding = find()
     return finding
 
 
@@ -352,6 +357,31 @@ def _running(name: str) -> int:
     return pid if actual == name and process_runs(pid) else 0
 
 
+def _enter_group(system: System) -> None:
+    """Start this program again as a member of the group docker, if the user is or wants to be one.
+
+    Membership counts from the next log-in on; sg(1) gives it to one program at once. Returns
+    where that is not the way.
+    """
+    user = _user()
+    members = output_of(["getent", "group", "docker"]).out.strip().rpartition(":")[2].split(",")
+    if os.environ.get("LAB_ENTERED_GROUP") or find_program("sg") is None:
+        return
+    if user not in members:
+        command = ["usermod", "--append", "--groups", "docker", user]
+        if packages.decision(system) != "ask" or not packages.agreed(
+            f"using the Docker engine as {user} (the group docker is as good as root)",
+            f"sudo {shlex.join(command)}",
+        ):
+            return
+        if as_root(system, command).status != 0:
+            return
+        say(f"{user} is in the group docker from the next log-in on; until then: newgrp docker")
+    os.environ["LAB_ENTERED_GROUP"] = "1"
+    again = shlex.join([sys.executable, *sys.orig_argv[1:]])
+    os.execvp("sg", ["sg", "docker", "-c", again])
+
+
 def process_runs(pid: int) -> bool:
     """Return whether a process exists and is more than a zombie."""
     try:
@@ -364,11 +394,17 @@ def process_runs(pid: int) -> bool:
 def _join_group(system: System) -> str:
     if system.distribution in ("macos", "windows"):
         return "start Docker Desktop as this user"
-    user = os.environ.get("USER") or "YOUR-NAME"
     return (
-        f"sudo usermod --append --groups docker {user}, log out and in again (or: newgrp docker), "
-        "then make up. The group docker is as good as root; the other way is sudo make up"
+        f"sudo usermod --append --groups docker {_user()}, log out and in again "
+        "(or: newgrp docker), then make up. The group docker is as good as root; the other way is sudo make up"
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user number without a name
+        return str(os.getuid())
 
 
 def _text(version: tuple[int, ...]) -> str:

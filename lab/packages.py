@@ -78,8 +78,8 @@ def install(step: str, system: System, names: Sequence[str]) -> None:
     answer = decision(system)
     if answer == "stop":
         raise LabError(step, f"{what} missing{_why_stop(system)}", f"run\n{by_hand}")
-    if answer == "ask" and not _agreed(step, by_hand):
-        raise LabError(step, f"{what} missing, and you did not agree", f"run\n{by_hand}")
+    if answer == "ask" and not agreed(step, by_hand):
+        raise LabError(step, f"{what} missing, and you did not agree", "run the above yourself")
     say(f"{step}: apt-get install {what} (this takes a minute or two)")
     succeeded = False
     try:
@@ -150,7 +150,8 @@ def _why_stop(system: System) -> str:
     return ", and without a terminal only root may install"
 
 
-def _agreed(step: str, by_hand: str) -> bool:
+def agreed(step: str, by_hand: str) -> bool:
+    """Show the commands and ask on the terminal; no answer (end of input) means no."""
     print(f"{step} means to run\n{by_hand}\nGo on? [Y/n] ", end="", file=sys.stderr, flush=True)
     try:
         return input().strip().lower() in ("", "y", "yes")
