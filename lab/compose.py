@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from lab.errors import LabError
-from lab.settings import ROOT, env_file
+from lab.settings import PORTS, ROOT, SETTINGS, env_file
 
 PROJECT_LABEL = "com.docker.compose.project"
 
@@ -25,11 +26,21 @@ def command(*arguments: str) -> list[str]:
     return ["docker", "compose", *files, "--project-name", project_name(), *arguments]
 
 
-def run(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run ``docker compose`` on the user's terminal and return it, whatever its status."""
-    return subprocess.run(command(*arguments), env=os.environ | (environment or {}), check=False)
+def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run ``docker compose`` on the user's terminal and return it, whatever its status.
+
+    The settings come from the environment file alone: ``make up`` has recorded there what it was
+    given, so every later command sees the same.
+    """
+    argv = command(*arguments)
+    if not sys.stderr.isatty():  # its progress is a moving picture; in a log it is a wall of lines
+        argv[2:2] = ["--progress", "quiet"]
+    return subprocess.run(argv, env=environment_without_settings(), check=False)
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Return this process's environment less the lab's settings."""
+    return {name: value for name, value in os.environ.items() if name not in SETTINGS}
 
 
 def captured(argv: Sequence[str], timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
@@ -70,6 +81,18 @@ def service_of(container: dict[str, Any]) -> str:
     return str(container["Config"]["Labels"].get("com.docker.compose.service", ""))
 
 
+def published_ports(inspected: list[dict[str, Any]]) -> dict[str, int]:
+    """Return exercise: port on localhost, of the running ones among these containers."""
+    found = {}
+    for container in inspected:
+        exercise = service_of(container).removesuffix("-net")
+        if exercise in PORTS and container["State"]["Running"]:
+            protocol, port = PORTS[exercise]
+            if bindings := container["NetworkSettings"]["Ports"].get(f"{port}/{protocol}"):
+                found[exercise] = int(bindings[0]["HostPort"])
+    return found
+
+
 def image_source(image: str) -> str:
     """Return the hash of the files that an image was made from, or "" without such an image."""
     label = '{{index .Config.Labels "progres-lab.source"}}'
@@ -86,5 +109,3 @@ def leftovers() -> dict[str, list[str]]:
         "volume": ["docker", "volume", "ls", "--quiet", "--filter", label],
     }
     return {kind: captured(argv).stdout.split() for kind, argv in listing.items()}
-
-

@@ -84,9 +84,7 @@ def _receipt(exercise: str) -> dict[str, Any]:
     return receipt
 
 
-def _exec(
-    exercise: str, *arguments: str, quiet: bool = False
-) -> subprocess.CompletedProcess[str]:
+def _exec(exercise: str, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
     argv = compose.command("exec", "--no-TTY", f"{exercise}-netem", *_SIDECAR, *arguments)
     if quiet:
         return compose.captured(argv)
@@ -95,14 +93,10 @@ def _exec(
 
 def _addresses() -> dict[str, str]:
     """Return exercise: address on localhost, of the containers that run."""
-    found = {}
-    for container in compose.containers():
-        exercise = compose.service_of(container).removesuffix("-net")
-        if exercise not in PORTS or not container["State"]["Running"]:
-            continue
-        protocol, port = PORTS[exercise]
-        published = container["NetworkSettings"]["Ports"].get(f"{port}/{protocol}")
-        if published:
-            address = f"localhost:{published[0]['HostPort']}"
-            found[exercise] = f"http://{address}" if exercise == "http" else f"{address}/{protocol}"
-    return found
+    ports = compose.published_ports(compose.containers())
+    return {
+        exercise: f"http://localhost:{port}"
+        if exercise == "http"
+        else f"localhost:{port}/{PORTS[exercise][0]}"
+        for exercise, port in ports.items()
+    }

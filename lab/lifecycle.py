@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from typing import Any
 
 from lab import compose, settings
 from lab.base_image import ensure_base_image
@@ -24,26 +25,29 @@ HEALTHY_WITHIN_S = 180
 def up() -> None:
     """Set up what is missing, build what changed, start, wait until healthy, say what is there.
 
-    Raises LabError; what this call started is then taken down again.
+    Raises LabError; a lab that this call began is then taken down again, and one that was running
+    goes back to the settings that it had.
     """
     ensure_engine()
-    new = settings.record(os.environ)
-    if new:
-        shown = " ".join(f"{name}={value!r}" for name, value in new.items())
-        say(f"kept in {settings.env_file().name} until make down: {shown}")
-    build()
     before = compose.containers()
-    _require_free_ports([compose.service_of(c) for c in before if c["State"]["Running"]])
-    started = compose.run(
-        "up", "--detach", "--no-build", "--quiet-pull", "--wait",
-        "--wait-timeout", str(HEALTHY_WITHIN_S),
-    )  # fmt: skip
-    if started.returncode != 0:
-        cause = _why_not_healthy()
+    _require_free_ports(before)
+    new: dict[str, str] = {}
+    try:
+        with settings.kept_only_if_all_goes_well():
+            new = settings.record(os.environ)
+            if new:
+                shown = " ".join(f"{name}={value!r}" for name, value in new.items())
+                say(f"kept in {settings.env_file().name} until make down: {shown}")
+            build()
+            _start()
+    except BaseException:  # Ctrl-C, too
         if not before:
             say("taking down again what was started")
             down()
-        raise LabError("starting the lab", cause, "correct that and run make up again; make doctor")
+        elif new:
+            say("going back to the settings from before")
+            compose.run("up", "--detach", "--no-build")
+        raise
     for exercise in EXERCISES:
         if f"LAB_{exercise.upper()}_NETEM" in new:
             forget_run_time_setting(exercise)  # the newest word counts
@@ -54,6 +58,15 @@ def up() -> None:
         "  docker compose run --rm clock-client        how wrong is the server's clock?\n"
         '  make netem SERVICE=udp NETEM="loss 30%"     a worse network, at once'
     )
+
+
+def _start() -> None:
+    started = compose.run(
+        "up", "--detach", "--no-build", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)
+    )
+    if started.returncode != 0:
+        cause = _why_not_healthy()
+        raise LabError("starting the lab", cause, "correct that and run make up again; make doctor")
 
 
 def build() -> None:
@@ -96,7 +109,9 @@ def down() -> None:
     Works on half a lab, too, and where ``compose.yaml`` or ``.env`` cannot be read any more.
     Raises LabError when something would not go.
     """
-    removed = compose.run("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+    removed = compose.run(
+        "--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5"
+    )
     if removed.returncode != 0:
         say("docker compose down failed; removing by label")
     removal = {"container": ["rm", "--force", "--volumes"], "network": ["network", "rm"],
@@ -124,18 +139,20 @@ def clean() -> None:
         shutil.rmtree(ROOT / folder, ignore_errors=True)
 
 
-def _require_free_ports(running_services: list[str]) -> None:
+def _require_free_ports(containers: list[dict[str, Any]]) -> None:
+    """Raise LabError when somebody else holds a port that this lab is to publish."""
+    ours = compose.published_ports(containers)
     for exercise in EXERCISES:
         protocol, _ = PORTS[exercise]
         port = settings.host_port(exercise)
-        if port == 0 or f"{exercise}-net" in running_services:
-            continue  # the engine chooses, or the port is taken by this very lab
+        if port in (0, ours.get(exercise)):
+            continue  # the engine chooses, or this very lab has it
         if (who := holder(protocol, port)) is not None:
             name = f"{exercise.upper()}_PORT"
             raise LabError(
                 "starting the lab",
                 f"port {port}/{protocol} of localhost is taken by {who}",
-                f"stop that, or choose another port: make up {name}={port + 10000 & 0xFFFF}",
+                f"stop that, or choose another port: make up {name}={(port + 10000) % 60000}",
             )
 
 

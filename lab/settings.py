@@ -7,8 +7,9 @@ plain ``docker compose run``. So ``make up`` writes what it was given into a blo
 are never touched.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lab.errors import LabError
@@ -83,6 +84,19 @@ def record(environment: Mapping[str, str]) -> dict[str, str]:
         block = [f"{name}='{merged[name]}'" for name in SETTINGS if name in merged]
         _write(path, [*outside, _BLOCK_START, *block, _BLOCK_END])
     return new
+
+
+@contextlib.contextmanager
+def kept_only_if_all_goes_well() -> Iterator[None]:
+    """Put the environment file back as it was when the body raises anything."""
+    path = env_file()
+    before = _lines(path)
+    try:
+        yield
+    except BaseException:
+        if _lines(path) != before:
+            _write(path, before)
+        raise
 
 
 def forget() -> None:

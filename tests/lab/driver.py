@@ -176,6 +176,7 @@ class Lab:
         return self.engine.containers.run(
             "progres-lab",
             ["sleep", "infinity"],
+            name=f"{self.project}-prober",
             detach=True,
             init=True,
             network=f"{self.project}_lab",

@@ -27,13 +27,17 @@ def main(host: str, port: int, count: int, interval_s: float, linger_s: float) -
         while (now := time.monotonic()) < end:
             due = start + len(sent_ns) * interval_s if len(sent_ns) < count else end
             if now >= due:
+                sock.settimeout(5)  # until the address is resolved, few datagrams can wait
                 sent_ns.append(time.monotonic_ns())
-                sock.send(b"probe-%06d" % (len(sent_ns) - 1))
+                try:
+                    sock.send(b"probe-%06d" % (len(sent_ns) - 1))
+                except ConnectionRefusedError:  # about an earlier datagram: no server just now
+                    pass
                 continue
             sock.settimeout(max(due - now, 1e-6))
             try:
                 answer = sock.recv(65536)
-            except TimeoutError:
+            except (TimeoutError, ConnectionRefusedError):
                 continue
             if (match := NUMBER.search(answer)) is not None:
                 answers.append((int(match[1]), time.monotonic_ns()))

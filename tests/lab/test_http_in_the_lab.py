@@ -27,7 +27,7 @@ def test_another_path_is_not_found(lab: Lab) -> None:
 
 
 def test_an_error_while_handling_gives_500_and_the_server_lives(lab: Lab) -> None:
-    status, body = get(lab, "/error")
+    status, body = get(lab, "/fail")
     assert status == 500
     assert "Traceback" not in body
     assert get(lab, "/")[0] == 200
