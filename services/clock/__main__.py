@@ -5,6 +5,7 @@ Try it with:  nc localhost 1236   and type the question.
 
 import argparse
 import math
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -163,6 +164,10 @@ def run(settings: argparse.Namespace) -> int:
     threading.stack_size(STACK_BYTES)
     limits = Limits(max_clients, settings.idle_timeout, settings.send_timeout)
     ClockServer(listener, clock, events, limits).serve(lifetime)
+    if threading.active_count() > 1:
+        # Threads of clients that could not be ended in time. The interpreter's own end would abort
+        # if one of them were just writing to the log.
+        os._exit(0)
     return 0
 
 

@@ -53,7 +53,7 @@ from services.clock.protocol import (
 from services.events import Events
 from services.lifetime import TICK_S, Lifetime
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Clients that may wait for ``accept``; the kernel lowers it to net.core.somaxconn."""
 
 RECEIVE_BYTES = 512
@@ -65,16 +65,22 @@ SOCKET_BUFFER_BYTES = 16 * 1024
 CHECK_PLACES = 4
 """Places for health checks, beside those for clients."""
 
+LINGER_S = 1.0
+"""How long a client that is closed by us has to read why. Closing at once, with something of the
+client's unread, would send a reset, and a reset makes its kernel throw our line away."""
+
 REFUSED_KEPT = 64
-REFUSED_KEPT_S = 1.0
-"""How many refused clients are kept for how long to read why: closing at once, with their question
-still unread, would send a reset, and a reset makes their kernel throw our line away."""
+"""How many refused clients at a time are given that."""
 
 EVENTS_PER_CLIENT = 100
 """Log lines for answers and errors of one connection."""
 
 FINISH_S = 0.8
 """How long answers under way may take once the server is to stop, in seconds."""
+
+WOKEN_AT_ONCE = 32
+WOKEN_WAIT_S = 0.02
+"""At the end, so many threads are woken at a time, and waited for so long before the next."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
@@ -211,7 +217,7 @@ class ClockServer:
             connection.shutdown(socket.SHUT_WR)
         except OSError:  # ECONNRESET, ENOTCONN: it has gone already
             pass
-        self._being_refused.append((time.monotonic() + REFUSED_KEPT_S, connection))
+        self._being_refused.append((time.monotonic() + LINGER_S, connection))
 
     def _close_refused(self, now_s: float) -> None:
         while self._being_refused and (
@@ -243,8 +249,6 @@ class ClockServer:
                 reason=reason,
             )
             with self._changed:
-                # Closed under the lock, so that _stop never touches a descriptor of another.
-                connection.close()
                 if is_check:
                     self._checks.remove(connection)
                 else:
@@ -252,7 +256,8 @@ class ClockServer:
                     self._served += 1
                     self._total.answered += tally.answered
                     self._total.errors += tally.errors
-                self._changed.notify_all()
+                self._changed.notify()  # for _wait_for_end_of
+            connection.close()
 
     def _converse(
         self, connection: socket.socket, client: str, tally: Tally, events: Events
@@ -269,6 +274,7 @@ class ClockServer:
             if data is None:
                 connection.settimeout(limits.send_timeout_s)
                 connection.sendall(idle_line(limits.idle_timeout_s))
+                _linger(connection)
                 return "idle"
             requests = splitter.feed(data) if data else splitter.finish()
             if requests:
@@ -296,21 +302,39 @@ class ClockServer:
             self._events(
                 "stopped",
                 reason=reason,
-                clients=self._served,
+                clients=self._served + len(self._clients),
                 refused=self._refused,
                 answered=self._total.answered,
                 errors=self._total.errors,
             )
 
-    def _end_connections(self, how: int, wait_s: float) -> None:
-        """Shut down every connection, which wakes its thread, and wait for the threads to end."""
+    def _end_connections(self, how: int, within_s: float) -> None:
+        """Shut down the connections, which wakes their threads, and let the threads end.
+
+        A few at a time: thousands of threads that wake at once fight for the interpreter's lock,
+        and the server would take seconds to end.
+        """
         with self._changed:
-            for connection in self._clients | self._checks:
+            waiting = list(self._clients | self._checks)
+        deadline_s = time.monotonic() + within_s
+        while waiting and (left_s := deadline_s - time.monotonic()) > 0:
+            woken, waiting = set(waiting[:WOKEN_AT_ONCE]), waiting[WOKEN_AT_ONCE:]
+            for connection in woken:
                 try:
                     connection.shutdown(how)
-                except OSError:  # ENOTCONN: reset by the client a moment ago
+                except OSError:  # EBADF: closed just now. ENOTCONN: reset by the client
                     pass
-            self._changed.wait_for(lambda: not self._clients | self._checks, wait_s)
+            self._wait_for_end_of(woken, min(left_s, WOKEN_WAIT_S))
+        with self._changed:
+            left = self._clients | self._checks
+        self._wait_for_end_of(left, deadline_s - time.monotonic())
+
+    def _wait_for_end_of(self, connections: set[socket.socket], timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not (connections & self._clients or connections & self._checks),
+                timeout_s,
+            )
 
 
 def _receive(connection: socket.socket, until_s: float) -> bytes | None:
@@ -323,6 +347,14 @@ def _receive(connection: socket.socket, until_s: float) -> bytes | None:
         return connection.recv(RECEIVE_BYTES)
     except TimeoutError:
         return None
+
+
+def _linger(connection: socket.socket) -> None:
+    """Let the client read our last line: see ``LINGER_S``."""
+    connection.shutdown(socket.SHUT_WR)
+    until_s = time.monotonic() + LINGER_S
+    while _receive(connection, until_s):
+        pass
 
 
 def _log_batch(events: Events, client: str, requests: list[Request]) -> None:

@@ -73,6 +73,13 @@ def until(condition: Callable[[], bool], wanted: Callable[[], str]) -> None:
         time.sleep(0.005)
 
 
+def until_no_thread_of_a_client_is_left() -> None:
+    def left() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "client" in thread.name]
+
+    until(lambda: not left(), lambda: f"the threads {left()} end")
+
+
 @contextmanager
 def running(
     *,
@@ -86,7 +93,7 @@ def running(
         yield server
     finally:
         server.stop()
-    assert [thread.name for thread in threading.enumerate() if "client" in thread.name] == []
+    until_no_thread_of_a_client_is_left()
 
 
 @pytest.fixture
@@ -199,9 +206,11 @@ def test_an_endless_line_gets_one_error_and_is_skipped(server: Running) -> None:
 
 
 def test_an_idle_client_is_told_so_and_closed() -> None:
-    with running(idle_timeout_s=0.2) as server, server.connect() as connection:
-        ask(connection)
-        assert receive_until_close(connection) == b"error: nothing was asked for 0.2 s, closing\n"
+    with running(idle_timeout_s=0.2) as server:
+        with server.connect() as connection:
+            ask(connection)
+            told = receive_until_close(connection)
+        assert told == b"error: nothing was asked for 0.2 s, closing\n"
         assert "reason=idle" in server.logged("disconnected")[0]
 
 
@@ -221,7 +230,7 @@ def test_bytes_without_a_question_do_not_keep_a_connection_open() -> None:
 
 def test_a_client_that_stops_reading_is_given_up_and_others_are_served() -> None:
     with running(send_timeout_s=0.3) as server, server.connect(2048) as deaf:
-        deaf.settimeout(0.05)
+        deaf.settimeout(0.3)
         with pytest.raises((TimeoutError, ConnectionError)):
             ask_without_reading(deaf)
         with server.connect() as other:
@@ -240,10 +249,7 @@ def test_a_client_that_disappears_leaves_nothing(server: Running) -> None:
     gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     gone.close()  # a reset, as after a crash
     assert 'reason="connection reset"' in server.logged("disconnected")[0]
-    until(
-        lambda: not any("client" in thread.name for thread in threading.enumerate()),
-        lambda: "no thread of a client",
-    )
+    until_no_thread_of_a_client_is_left()
 
 
 def test_one_client_too_many_is_told_so_and_a_place_is_free_again_later() -> None:
@@ -340,7 +346,7 @@ def test_sigterm_with_many_idle_clients_answers_what_has_arrived_and_exits_0(
 def test_sigterm_is_not_held_up_by_a_client_that_does_not_read(start_server: StartServer) -> None:
     server = start_server("services.clock")
     with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as deaf:
-        deaf.settimeout(0.05)
+        deaf.settimeout(0.3)
         with pytest.raises(TimeoutError):
             ask_without_reading(deaf)
         begin = time.monotonic()
