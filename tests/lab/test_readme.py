@@ -1,0 +1,57 @@
+"""Every command that the README shows is run as it stands, in a lab of the test's own."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.lab.driver import ROOT, Lab, engine
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
+RUN_BY_CI = {"make test", "make test-vm", "make lint"}
+"""Each is a line of .ci/run; a test that ran them would run itself."""
+
+
+def test_ci_runs_what_is_not_run_here() -> None:
+    gate = (ROOT / ".ci/run").read_text()
+    assert RUN_BY_CI & set(COMMANDS) <= {command for command in RUN_BY_CI if command in gate}
+
+
+def test_every_target_and_module_named_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", README)) - {"and", "a"}
+    assert named <= targets
+    for module in re.findall(r"python3 -m ([a-z.]+)", README):
+        assert (ROOT / module.replace(".", "/")).is_dir(), module
+
+
+def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
+    free_ports = {"UDP_PORT": "0", "CLOCK_PORT": "0", "HTTP_PORT": "0"}
+    lab = Lab(engine(), tmp_path / "settings.env", free_ports)
+    commands = [command for command in COMMANDS if command not in RUN_BY_CI]
+    # After "make down" the README goes on in a lab that is up again.
+    commands = [c for c in commands if c != "make down"] + ["make down"]
+    assert commands[0] == "make up"
+    try:
+        for command in commands:
+            _run(lab, shlex.split(command))
+    finally:
+        lab.make("down")
+    assert lab.containers() == []
+
+
+def _run(lab: Lab, words: list[str]) -> None:
+    match words:
+        case ["make", target, *assignments]:
+            settings = dict(assignment.split("=", 1) for assignment in assignments)
+            if target == "up":
+                settings = lab.settings | settings
+            lab.make(target, settings=settings)
+        case ["docker", "compose", *arguments]:
+            if arguments[:2] == ["run", "--rm"]:
+                arguments.insert(2, "--no-TTY")
+            lab.compose(*arguments)
+        case _:
+            pytest.fail(f"the README shows a command of another kind: {words}")
