@@ -5,7 +5,7 @@ LAB = $(PYTHON) -m lab
 export SERVICE NETEM
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem logs shell doctor test test-vm lint clean
+.PHONY: help up down netem logs shell doctor test test-vm bench lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: ## every test layer that this machine can run; ARGS="-k clock" for some
 
 test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13 machine
 	@$(PYTHON) -m lab.vm test
+
+bench: ## the figures of the README, measured here; NAME=lab for one
+	@$(LAB) bench $(NAME)
 
 lint: ## formatting, lint and types
 	@$(LAB) lint

@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
         "logs": _logs,
         "shell": _shell,
         "test": _test,
+        "bench": _bench,
         "lint": _lint,
         "doctor": _doctor,
     }
@@ -79,6 +80,17 @@ def _test(arguments: list[str]) -> int:
     ensure_browser()
     return subprocess.run(
         [str(python), "-m", "pytest", *arguments], cwd=ROOT, check=False
+    ).returncode
+
+
+def _bench(arguments: list[str]) -> int:
+    from lab.venv import ensure_venv
+
+    ensure_engine()
+    lifecycle.build()
+    python = ensure_venv()
+    return subprocess.run(
+        [str(python), "-m", "benchmarks", *arguments], cwd=ROOT, check=False
     ).returncode
 
 
