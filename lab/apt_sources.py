@@ -102,16 +102,18 @@ def parse_deb822(text: str) -> list[Source]:
 def for_release(sources: Iterable[Source], release: str) -> list[Source]:
     """Return entries for a Debian release from the mirrors of ``sources``, ``main`` alone.
 
-    A machine's own release, its ``-updates`` and its ``-security`` become those of ``release``;
-    an entry of ``release`` itself comes first. [] where no Debian mirror is configured.
+    A machine's own release, its ``-updates`` and its ``-security`` become those of ``release``
+    (``bookworm-backports`` has none); an entry of ``release`` itself comes first. [] where no
+    Debian mirror is configured.
     """
+    pockets = ("",) if "-" in release else ("", "updates", "security")
     found: dict[str, Source] = {}
     for source in sorted(sources, key=lambda s: release not in s.suites):
         if "main" not in source.components:
             continue
         for suite in source.suites:
             codename, _, pocket = suite.partition("-")
-            if codename not in _DEBIAN_SUITES or pocket not in ("", "updates", "security"):
+            if codename not in _DEBIAN_SUITES or pocket not in pockets:
                 continue
             wanted = f"{release}-{pocket}" if pocket else release
             options = {k: v for k, v in source.options.items() if k != "Architectures"}

@@ -192,7 +192,7 @@ def _mmdebstrap(
     if made.status != 0:
         lines = [line for line in made.err.splitlines() if line.startswith(("E:", "W:", "Err:"))]
         cause = "mmdebstrap failed" + "".join(f"\n    {line}" for line in lines[-8:])
-        raise LabError(step, cause, "correct that (is the mirror in reach? apt-get update)")
+        raise LabError(step, cause, "correct that (is the mirror in reach?), or try sudo make up")
 
 
 def _require_space(step: str, folder: Path) -> None:

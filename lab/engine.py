@@ -268,7 +268,7 @@ def _set_up(system: System, finding: Finding) -> Finding:
         _install(system, parts)
         finding = find()
         if finding.condition == "not running":  # the packages' own scripts may have started it
-            _start(system)
+            _start(detect())  # a SysV script has come with them
             finding = find()
     return finding
 
@@ -396,7 +396,8 @@ def _join_group(system: System) -> str:
         return "start Docker Desktop as this user"
     return (
         f"sudo usermod --append --groups docker {_user()}, log out and in again "
-        "(or: newgrp docker), then make up. The group docker is as good as root; the other way is sudo make up"
+        "(or: newgrp docker), then make up. The group docker is as good as root; the other way "
+        "is sudo make up"
     )
 
 

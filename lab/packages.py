@@ -23,10 +23,7 @@ INSTALL_TIMEOUT_S = 1800
 LOCK_TIMEOUT_S = 300
 """How long to wait for another apt, such as the unattended upgrades of a freshly booted machine."""
 
-_NEXT_RELEASE = "trixie"
-"""Debian 12 takes its engine from Debian 13: its own Compose is 1.29."""
-
-_RELEASE_ALIAS = "stable"
+_ALIASES = {"trixie": "stable"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,8 @@ def decision(system: System) -> Decision:
 def install(step: str, system: System, names: Sequence[str]) -> None:
     """Install packages by the rule above; ``names`` are what ``apt-get install`` takes.
 
-    Names that end in ``/trixie`` bring Debian 13 as an extra source, at a priority that upgrades
+    A name such as ``docker.io/trixie`` or ``qemu-system-x86/bookworm-backports`` brings that Debian
+    release as an extra source, from the machine's own mirror and at a priority that upgrades
     nothing else; it is removed again when the installation fails. Raises LabError.
     """
     files = source_files(names)
@@ -120,21 +118,20 @@ def as_root(system: System, argv: Sequence[str], timeout_s: float = INSTALL_TIME
 
 
 def source_files(names: Sequence[str]) -> list[File]:
-    """Return the files that make packages of another release known, where there are any."""
-    if not any("/" in name for name in names):
-        return []
-    return extra_source(apt_sources.configured())
+    """Return the files that make known the releases that ``package/release`` names ask for."""
+    releases = sorted({name.partition("/")[2] for name in names} - {""})
+    sources = apt_sources.configured() if releases else []
+    return [file for release in releases for file in extra_source(sources, release)]
 
 
-def extra_source(sources: Sequence[apt_sources.Source], release: str = _NEXT_RELEASE) -> list[File]:
+def extra_source(sources: Sequence[apt_sources.Source], release: str) -> list[File]:
     """Return the files that add a release at priority 100, or [] when it is configured already."""
-    if apt_sources.offers(sources, release, _RELEASE_ALIAS):
+    if apt_sources.offers(sources, release, _ALIASES.get(release, release)):
         return []
     stanzas = [source.stanza() for source in apt_sources.for_release(sources, release)]
     name = f"progres-lab-{release}"
-    comment = (
-        "# Added by progres-lab for its Docker engine; see the preferences of the same name.\n"
-    )
+    comment = "# Added by progres-lab; see the preferences of the same name.\n"
+    # The asterisk: trixie-updates and trixie-security would otherwise come in at 500.
     pin = f"Package: *\nPin: release n={release}*\nPin-Priority: 100\n"
     return [
         File(f"/etc/apt/preferences.d/{name}", pin),

@@ -44,7 +44,7 @@ def test_a_refusal_says_why_and_gives_the_commands(system: object, cause: str) -
 
 
 def test_the_extra_release_has_a_priority_that_upgrades_nothing() -> None:
-    pin, sources = extra_source([BOOKWORM])
+    pin, sources = extra_source([BOOKWORM], "trixie")
     # n=trixie alone would leave trixie-updates and trixie-security at 500
     assert pin.content == "Package: *\nPin: release n=trixie*\nPin-Priority: 100\n"
     assert sources.path == "/etc/apt/sources.list.d/progres-lab-trixie.sources"
@@ -52,12 +52,19 @@ def test_the_extra_release_has_a_priority_that_upgrades_nothing() -> None:
     assert "Signed-By: /key.gpg\n" in sources.content
 
 
+def test_backports_come_from_the_same_mirror() -> None:
+    pin, sources = extra_source([BOOKWORM], "bookworm-backports")
+    assert "n=bookworm-backports*" in pin.content
+    assert sources.content.count("Suites:") == 1
+    assert "URIs: http://m.example/debian\nSuites: bookworm-backports\n" in sources.content
+
+
 def test_a_release_that_is_configured_already_is_not_added_again() -> None:
-    assert extra_source([BOOKWORM, replace(BOOKWORM, suites=("trixie",))]) == []
+    assert extra_source([BOOKWORM, replace(BOOKWORM, suites=("trixie",))], "trixie") == []
 
 
 def test_the_commands_can_be_pasted_by_a_user_with_and_without_sudo() -> None:
-    files = extra_source([BOOKWORM])
+    files = extra_source([BOOKWORM], "trixie")
     pasted = shown_commands(LAPTOP, files, ["docker.io/trixie"]).splitlines()
     assert pasted[0] == "sudo tee /etc/apt/preferences.d/progres-lab-trixie <<'END'"
     assert pasted.count("END") == 2
