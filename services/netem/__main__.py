@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "set":
             receipt = sidecar.set(" ".join(options.words))
         else:
-            receipt = sidecar.show()
+            receipt = sidecar.show() if options.command == "show" else sidecar.check()
     except NetemError as error:
         refused = "the old setting stays: " if options.command == "set" else ""
         print(f"{options.service}-netem: {refused}{error}", file=sys.stderr)

@@ -214,12 +214,11 @@ def _nft_loss(
             {
                 "chain": {
                     "name": str() as name,
-                    "dev": str() as device,
                     "hook": "egress",
                     "type": "filter",
                     "prio": 0,
                     "policy": "accept",
-                }
+                } as chain
             },
             {"rule": {"chain": str() as first, "expr": [{"counter": all_packets}]}},
             {
@@ -228,7 +227,8 @@ def _nft_loss(
                     "expr": [*condition, {"counter": dropped}, {"drop": None}],
                 }
             },
-        ] if device == interface and {name, first, second} == {CHAIN}:
+        ] if {name, first, second} == {CHAIN} and chain.get("dev", interface) == interface:
+            # nft before 1.0.9 or so does not print the device of an egress chain.
             loss = _share(condition)
             if loss is None:
                 return None

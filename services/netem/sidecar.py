@@ -110,10 +110,14 @@ class Sidecar:
             except NetemError:
                 self._go_back()
                 raise
-            return self._receipt(asked, effect)
+            return self._receipt(asked, effect) | versions()
 
     def show(self) -> dict[str, Any]:
         """Return the receipt of what is in effect now. Raises NetemError, WrongWords."""
+        return self.check() | versions()
+
+    def check(self) -> dict[str, Any]:
+        """Return the receipt without the versions, which are two more programs to start."""
         with self._settings.lock():
             return self._receipt(self.asked(), self._interface.read())
 
@@ -169,7 +173,7 @@ class Sidecar:
                 if reported is not None:
                     events("re-applied", because="; ".join(missing))
             if missing or asked != reported:
-                receipt = self._receipt(asked, effect)
+                receipt = self._receipt(asked, effect) | versions()
                 say(sentence(receipt))
                 say(json.dumps(receipt))
             return asked
