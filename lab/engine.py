@@ -40,7 +40,7 @@ _PID_FILES = {
     "containerd": Path("/var/run/docker/containerd/containerd.pid"),
 }
 _LOG_FILE = "/var/log/progres-lab-dockerd.log"
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 120.0
 
 _PACKAGES: dict[str, dict[Part, tuple[str, ...]]] = {
     "debian 12": {
@@ -106,9 +106,7 @@ def ensure_engine() -> Engine:
     """
     finding = find()
     system = detect()
-    if finding.condition in ("not running", "no client") or not (
-        finding.compose and finding.buildx
-    ):
+    if verdict(finding, system) is not None:
         finding = _set_up(system, finding)
     if finding.condition == "no permission" and is_local(endpoint()):
         _enter_group(system)
@@ -257,6 +255,8 @@ def is_local(host: str) -> bool:
 
 def _set_up(system: System, finding: Finding) -> Finding:
     """Install what is missing and start what is there; return what is found then."""
+    if finding.condition in ("podman", "broken"):
+        return finding
     if finding.condition != "answers" and not is_local(endpoint()):
         return finding  # somebody else's engine: the remedy says how to reach it
     if finding.condition == "not running" and find_program("dockerd"):
@@ -284,13 +284,8 @@ def _missing_parts(finding: Finding) -> tuple[Part, ...]:
 
 
 def _install(system: System, parts: tuple[Part, ...]) -> None:
-    step = (
-        "installing "
-        + {
-            True: "a Docker engine",
-            False: f"the missing part of Docker ({', '.join(parts)})",
-        }["engine" in parts]
-    )
+    what = "a Docker engine" if "engine" in parts else f"what Docker lacks: {', '.join(parts)}"
+    step = f"installing {what}"
     there = packages.installed(["docker-ce", "docker-ce-cli", "docker-compose"])
     names = package_names(
         system, parts, docker_ce=bool(there.keys() & {"docker-ce", "docker-ce-cli"})

@@ -79,15 +79,17 @@ def install(step: str, system: System, names: Sequence[str]) -> None:
     if answer == "ask" and not agreed(step, by_hand):
         raise LabError(step, f"{what} missing, and you did not agree", "run the above yourself")
     say(f"{step}: apt-get install {what} (this takes a minute or two)")
+    # Whatever is in the way of a package is the user's to remove.
+    options = ("--no-install-recommends", "--no-remove")
     succeeded = False
     try:
         for file in files:
             _write(step, system, file)
         refreshed = as_root(system, _apt("update"))
-        result = as_root(system, _apt("install", "--no-install-recommends", *names))
+        result = as_root(system, _apt("install", *options, *names))
         if "dpkg --configure -a" in result.err:  # an earlier installation was cut off
             as_root(system, ["dpkg", "--configure", "-a"])
-            result = as_root(system, _apt("install", "--no-install-recommends", *names))
+            result = as_root(system, _apt("install", *options, *names))
         succeeded = result.status == 0
         if not succeeded:
             raise LabError(
