@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.vm import machine
-from lab.vm.disk import CACHE, ensure_disk, ensure_tools, host_packages
+from lab.vm.disk import CACHE, ensure_disk
 from lab.vm.freight import pack_images, pack_project
+from lab.vm.host import ensure_tools
 
 TEST_COMMAND = (
     "LAB_REQUIRE=docker,netem LAB_NO_INSTALL=1 "
@@ -44,9 +45,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        if options.command == "packages":
-            print("\n".join(host_packages(root=os.geteuid() == 0)))
-            return 0
         if options.command == "test":
             return _test(rest, options.timeout)
         if options.command == "shell":
@@ -112,7 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = commands.add_parser("run", help="run a command, given after --")
     shell = commands.add_parser("shell", help="a root shell on the machine's console")
-    commands.add_parser("packages", help="print the Debian packages that this needs on the host")
     for command in (test, run):
         command.add_argument(
             "--timeout",

@@ -4,36 +4,38 @@ A disk belongs to a recipe: packages, mirrors, and the files of this package tha
 folder is named after the recipe's hash, ``.lab/vm/FLAVOUR-HASH/``, and holds ``disk.raw`` (ext4),
 ``vmlinuz`` and ``initrd``. A changed recipe builds another disk and removes the old one.
 
-Root file system by ``mmdebstrap``, as root or, for an ordinary user, in a user namespace; file
-system by ``mkfs.ext4 -d``, so nothing is ever mounted.
+The root file system is that of the base image and the packages below, made by ``mmdebstrap`` as
+root or, for an ordinary user, in a user namespace; ``mkfs.ext4 -d`` fills the disk. Nothing is
+ever mounted.
 """
 
 import fcntl
 import hashlib
 import os
-import platform
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import apt_sources, system
+from lab import apt_sources, base_image
 from lab.errors import LabError
 from lab.say import say
 from lab.settings import ROOT
+from lab.system import output_of
+from lab.vm.host import in_namespace
 
 CACHE = ROOT / ".lab" / "vm"
 HERE = Path(__file__).resolve().parent
 
-RELEASE = "trixie"
-DISK_SIZE = "16G"
+SIZE = "16G"
 """Apparent size: the file is sparse, and what a run writes goes to a snapshot."""
 
-LEAST_QEMU = (8,)
-"""QEMU 7.2 crashes the guest when it emulates with more than one thread (measured)."""
+LEAST_FREE_GIB = 4
 
 _SYSTEM = ("systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "ca-certificates")
 
@@ -50,11 +52,9 @@ PACKAGES = {
     # What the README asks of a fresh machine, and nothing more.
     "bare": (*_SYSTEM, "git", "make", "python3"),
 }  # fmt: skip
-"""Flavour: the packages of its disk."""
+"""Flavour: what its disk has over the base image."""
 
-HOST_PACKAGES = ("qemu-system-x86", "mmdebstrap", "e2fsprogs", "debian-archive-keyring")
-USER_HOST_PACKAGES = ("uidmap",)
-"""Needed as well when not root: newuidmap, for the user namespace."""
+_STEP = "building the emulated machine's disk"
 
 
 @dataclass(frozen=True)
@@ -66,76 +66,35 @@ class Disk:
     initrd: Path
 
 
-def host_packages(root: bool) -> list[str]:
-    """Return the Debian packages that the host needs (Debian 12: QEMU from its backports)."""
-    return [*HOST_PACKAGES, *(() if root else USER_HOST_PACKAGES)]
-
-
-def ensure_tools() -> None:
-    """Raise LabError, with the command that installs them, when the host lacks what is needed."""
-    here = system.detect()
-    if platform.machine() not in ("x86_64", "AMD64"):
-        raise LabError(
-            "emulating a Debian machine",
-            f"this is a {platform.machine()} machine, and the disk is built for x86-64",
-            "run the netem tests on a Linux kernel that has netem: make test",
-        )
-    programs = ["qemu-system-x86_64", "mmdebstrap", "mkfs.ext4"]
-    if not here.root:
-        programs += ["newuidmap", "unshare"]
-    lacking = [program for program in programs if system.find_program(program) is None]
-    cause = f"missing: {', '.join(lacking)}"
-    if not lacking:
-        shown = system.output_of(["qemu-system-x86_64", "--version"]).out
-        if qemu_version(shown) >= LEAST_QEMU:
-            return
-        cause = f"QEMU is too old ({shown.partition(chr(10))[0]}); it must be 8 or newer"
-    raise LabError("emulating a Debian machine", cause, install_remedy(here))
-
-
-def install_remedy(here: system.System) -> str:
-    """Return what to type to get the host's packages."""
-    if not here.is_debian:
-        return "install QEMU 8 or newer, mmdebstrap and e2fsprogs with this system's packages"
-    prefix = "" if here.root else "sudo "
-    if here.distribution == "debian" and here.version[:1] == (12,):
-        return (
-            "add bookworm-backports to the sources of apt (QEMU must come from there), then\n"
-            f"    {prefix}apt-get install -t bookworm-backports qemu-system-x86\n"
-            f"    {prefix}apt-get install {' '.join(host_packages(here.root)[1:])}"
-        )
-    return f"{prefix}apt-get install {' '.join(host_packages(here.root))}"
-
-
-def qemu_version(text: str) -> tuple[int, ...]:
-    """Return the version that ``qemu-system-x86_64 --version`` prints, () where it shows none."""
-    match = re.search(r"version (\d+(?:\.\d+)*)", text)
-    return system.version_numbers(match[1]) if match else ()
-
-
 def ensure_disk(flavour: str) -> Disk:
     """Return the disk of a flavour, built now when its recipe changed. Raises LabError."""
-    sources = apt_sources.for_release(apt_sources.configured(), RELEASE)
-    apt_config = system.output_of(["apt-config", "dump"]).out
-    settings = apt_sources.acquire_options(apt_config) + proxy_settings(apt_config)
-    key = recipe_hash(flavour, [source.stanza() for source in sources], settings, HERE)
+    sources = base_image.mirrors(_STEP)
+    apt_config = output_of(["apt-config", "dump"]).out
+    key = recipe_hash(
+        [
+            SIZE,
+            *mmdebstrap_command(flavour, sources, apt_config, Path("listed"), Path("tar")),
+            *(source.stanza() for source in sources),
+        ],
+        HERE,
+    )
     folder = CACHE / f"{flavour}-{key}"
     with _locked(CACHE / f"{flavour}.lock"):
         if not folder.is_dir():
-            _build(folder, flavour, "\n".join(source.stanza() for source in sources), settings)
+            _build(folder, flavour, sources, apt_config)
         for old in CACHE.glob(f"{flavour}-*/"):
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
     return Disk(folder / "disk.raw", folder / "vmlinuz", folder / "initrd")
 
 
-def recipe_hash(flavour: str, stanzas: Sequence[str], settings: Sequence[str], here: Path) -> str:
+def recipe_hash(parts: Sequence[str], here: Path) -> str:
     """Return the hash of all that decides what is on the disk.
 
     ``here`` is this package's folder: ``make-disk.sh`` and ``guest/`` count with content and mode.
     """
     digest = hashlib.sha256()
-    for part in (RELEASE, DISK_SIZE, *PACKAGES[flavour], *stanzas, *settings):
+    for part in parts:
         digest.update(f"{len(part)} {part}\n".encode())
     guest = sorted(path for path in (here / "guest").rglob("*") if path.is_file())
     for path in (here / "make-disk.sh", *guest):
@@ -145,80 +104,70 @@ def recipe_hash(flavour: str, stanzas: Sequence[str], settings: Sequence[str], h
     return digest.hexdigest()[:12]
 
 
-def proxy_settings(apt_config: str) -> list[str]:
-    """Return the proxies of ``apt-config dump`` as lines of apt.conf."""
-    found = apt_sources.proxies(apt_config)
-    return [
-        f'Acquire::{name.partition("_")[0]}::Proxy "{address}";' for name, address in found.items()
-    ]
-
-
 def mmdebstrap_command(
-    flavour: str, root: bool, settings: Sequence[str], target: Path, sources_on_stdin: bool
+    flavour: str,
+    sources: list[apt_sources.Source],
+    apt_config: str,
+    listed: Path,
+    archive: Path,
 ) -> list[str]:
-    """Return the command that makes the root file system, as a tar archive at ``target``.
+    """Return the base image's mmdebstrap command with the flavour's packages added.
 
-    Where this machine has no Debian mirror, mmdebstrap takes the one that it knows.
+    The machine uses the host's proxy for its own ``apt-get``, too.
     """
-    documents = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
-    return [
-        "mmdebstrap",
-        f"--mode={'root' if root else 'unshare'}",
-        "--variant=minbase",
-        "--format=tar",
-        "--architectures=amd64",
-        f"--include={','.join(PACKAGES[flavour])}",
-        *(f"--aptopt={line}" for line in ('Acquire::Languages "none";', *settings)),
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in documents),
-        RELEASE,
-        str(target),
-        *(["-"] if sources_on_stdin else []),
+    program, *rest = base_image.command(sources, apt_config, listed, archive)
+    proxies = [
+        f'--aptopt=Acquire::{name.removesuffix("_proxy")}::Proxy "{address}"'
+        for name, address in apt_sources.proxies(apt_config).items()
     ]
+    return [program, f"--include={','.join(PACKAGES[flavour])}", *proxies, *rest]
 
 
-def _build(folder: Path, flavour: str, stanzas: str, settings: Sequence[str]) -> None:
+def _build(folder: Path, flavour: str, sources: list[apt_sources.Source], apt_config: str) -> None:
     """Build a disk next to its place and move it there when it is whole."""
-    say(f"building the disk of the emulated machine ({flavour}), once; it takes a minute or two")
-    root = system.detect().root
+    free_gib = shutil.disk_usage(CACHE).free >> 30
+    if free_gib < LEAST_FREE_GIB:
+        cause = f"{CACHE} has {free_gib} GiB free, {LEAST_FREE_GIB} are needed"
+        raise LabError(_STEP, cause, "make room there")
+    say(f"{_STEP} ({flavour}), once; it takes a minute or two")
+    started_s = time.monotonic()
     partial = folder.with_name(f"{folder.name}.partial")
-    as_root = [] if root else ["unshare", "--user", "--map-auto", "--map-root-user"]
-    subprocess.run([*as_root, "rm", "-rf", str(partial)], check=True)
+    remove = in_namespace(["rm", "-rf", str(partial)])
+    subprocess.run(remove, check=True)  # of a build that was killed
     partial.mkdir()
     log = CACHE / f"{flavour}-build.log"
-    root_tar = partial / "root.tar"
-    steps = (
-        mmdebstrap_command(flavour, root, settings, root_tar, bool(stanzas)),
-        [*as_root, str(HERE / "make-disk.sh"), str(root_tar), str(HERE / "guest"), str(partial),
-         DISK_SIZE],
-    )  # fmt: skip
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # mkfs.ext4, for ordinary users
     try:
-        with log.open("wb") as output:
-            for step in steps:
-                done = subprocess.run(
-                    step,
-                    input=stanzas.encode(),
-                    stdout=output,
-                    stderr=output,
-                    env=os.environ | {"PATH": path},
-                    check=False,
-                )
+        with tempfile.TemporaryDirectory(prefix="progres-lab-vm-") as name, log.open("wb") as out:
+            Path(name).chmod(0o755)  # mmdebstrap reads it as another user when this one is not root
+            listed = Path(name, "mirrors.sources")
+            listed.write_text("\n".join(source.stanza() for source in sources), encoding="utf-8")
+            archive = partial / "root.tar"
+            make_disk = [str(HERE / "make-disk.sh"), archive, HERE / "guest", partial, SIZE]
+            for argv in (
+                mmdebstrap_command(flavour, sources, apt_config, listed, archive),
+                in_namespace([str(word) for word in make_disk]),
+            ):
+                # Ordinary users' PATH lacks the folder of mkfs.ext4.
+                path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+                environment = os.environ | apt_sources.proxies(apt_config) | {"PATH": path}
+                done = subprocess.run(argv, stdout=out, stderr=out, env=environment, check=False)
                 if done.returncode != 0:
                     raise LabError(
-                        "building the emulated machine's disk",
-                        f"{Path(step[0]).name} ended with status {done.returncode}\n{tail(log)}",
-                        f"the whole output is in {log}; is the package mirror in reach?",
+                        _STEP,
+                        f"{Path(argv[0]).name} ended with status {done.returncode}\n{tail(log)}",
+                        f"correct that (is the mirror in reach?); the whole output is in {log}",
                     )
-        root_tar.unlink()
-        partial.rename(folder)
+            archive.unlink()
+            partial.rename(folder)
     finally:
-        subprocess.run([*as_root, "rm", "-rf", str(partial)], check=False)
+        subprocess.run(remove, check=False)
+    say(f"built in {time.monotonic() - started_s:.0f} s")
 
 
 def tail(path: Path, lines: int = 15) -> str:
     """Return the last lines of a text file, indented; control characters are left out."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    text = re.sub(r"\x1b[\[\]()][0-9;?]*[a-zA-Z]?|[^\n\t\x20-\x7e\xa0-\U0010ffff]", "", text)
+    text = re.sub(r"\x1b\[[0-9;?!]*[a-zA-Z]|[^\n\t\x20-\x7e\xa0-\U0010ffff]", "", text)
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 

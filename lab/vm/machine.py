@@ -111,7 +111,7 @@ def qemu_command(disk: Disk, order: Order, folder: Path, accel: str) -> list[str
     if not interactive:
         kernel_options.append("systemd.mask=serial-getty@ttyS0.service")
     ports = {
-        # Not QEMU's "stdio" device: with nothing to read it counts as unplugged, and the machine waits.
+        # Not the "stdio" device: with nothing to read there it counts as unplugged, for good.
         "output": f"file,path={_escaped(folder / 'output') if interactive else '/dev/stdout'}",
         "status": f"file,path={_escaped(folder / 'status')}",
         "results": f"file,path={_escaped(folder / 'results.tar')}",
@@ -194,9 +194,7 @@ def _follow(
         elif status.booted:
             deadline_s = milestones.started_s + order.timeout_s
             if now_s > deadline_s:
-                say(
-                    f"the command was stopped: it took more than {order.timeout_s:.0f} s (--timeout)"
-                )
+                say(f"stopped: it took more than {order.timeout_s:.0f} s (--timeout)")
                 return TIMED_OUT
         elif now_s > deadline_s:
             raise _stopped(f"it was not up after {BOOT_WITHIN_S:.0f} s", folder)

@@ -15,10 +15,13 @@ mkdir "$root"
 tar --extract --numeric-owner --exclude='./dev/*' --directory "$root" --file "$root_tar"
 cp -R "$guest_files/." "$root/"
 
-# What mmdebstrap took over from the host.
+# The host's own were taken over. A machine that has an identity and is up to date does not go
+# through systemd's first boot, which takes long in emulation.
 echo progres-lab-vm >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 progres-lab-vm\n' >"$root/etc/hosts"
 echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
+echo 70726f677265732d6c61622d766d0000 >"$root/etc/machine-id"
+touch "$root/etc/.updated" "$root/var/.updated"
 
 units=$root/etc/systemd/system
 mkdir -p "$units/multi-user.target.wants"
