@@ -64,7 +64,7 @@ def shell_line(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
-def test_line(pytest_arguments: Sequence[str], colour: bool) -> str:
+def pytest_line(pytest_arguments: Sequence[str], colour: bool) -> str:
     """Return the line that runs the tests in the machine: all of them unless paths are given."""
     own_paths = any(argument.startswith("tests/") for argument in pytest_arguments)
     folders = () if own_paths else TEST_FOLDERS
@@ -80,7 +80,7 @@ def _test(pytest_arguments: Sequence[str], timeout_s: float) -> int:
     ensure_engine()
     lifecycle.build()
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return _boot(test_line(pytest_arguments, colour), False, list(lifecycle.IMAGES), timeout_s)
+    return _boot(pytest_line(pytest_arguments, colour), False, list(lifecycle.IMAGES), timeout_s)
 
 
 def _boot(command: str | None, bare: bool, images: Sequence[str], timeout_s: float) -> int:
