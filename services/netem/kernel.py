@@ -13,6 +13,8 @@ from typing import Any
 from services.netem import NetemError, NotOnThisKernel, WrongWords
 from services.netem.impairment import Impairment
 from services.netem.readback import (
+    ARP_BAND,
+    ARP_FILTER_WORDS,
     FIRST_BAND,
     NETEM_HANDLES,
     ROOT_HANDLE,
@@ -49,11 +51,14 @@ class Interface:
         """Return what is in effect now. Raises NetemError when the interface is not there."""
         link = _json(["ip", "-d", "-j", "link", "show", "dev", self.name])
         qdiscs = _json(["tc", "-j", "-s", "qdisc", "show", "dev", self.name])
+        filters = []
+        if any(qdisc["handle"] == ROOT_HANDLE for qdisc in qdiscs):
+            filters = _json(["tc", "-j", "filter", "show", "dev", self.name, "parent", ROOT_HANDLE])
         listed = _run(["nft", "-j", "list", "ruleset", "netdev"])
         # A kernel without nf_tables says that it does not know the protocol: no tables, then.
         without_nftables = "Protocol not supported" in listed.stderr
         ruleset = [] if without_nftables else _parsed(listed)["nftables"]
-        return effect_of(qdiscs, ruleset, link[0], self.name)
+        return effect_of(qdiscs, filters, ruleset, link[0], self.name)
 
     def turn_offload_off(self) -> None:
         """Make TCP hand over single packets, instead of up to 64 KB at once.
@@ -84,6 +89,11 @@ class Interface:
         that is already there is only set right.
         """
         _must(_qdisc(self.name, "replace", "root", "handle", ROOT_HANDLE, *ROOT_WORDS))
+        if not effect.spares_arp:
+            place = ("dev", self.name, "parent", ROOT_HANDLE)
+            # One that is there, and not as it should be, would stay beside the new one.
+            _run(["tc", "filter", "del", *place])
+            _must(["tc", "filter", "add", *place, *ARP_FILTER_WORDS, "flowid", ARP_BAND])
         handle = NETEM_HANDLES[effect.netem_handle == NETEM_HANDLES[0]]
         place = ("parent", FIRST_BAND, "handle", handle)
         # The last limit counts, so this only states what tc or the sidecar computed.

@@ -2,18 +2,22 @@
 
 What the lab puts on an interface, where the kernel has netem (handles are the lab's own)::
 
-    root 8a0: prio, two bands, every packet to the first       never changes, so that a change of
+    root 8a0: prio, two bands                                  never changes, so that a change of
       |                                                        what hangs below loses no packet
       +-- 8a0:1 -- 8a1: or 8a2: netem WORDS                    a new handle with every change, so
-                                                               that nothing of the old one stays
+      |                                                        that nothing of the old one stays
+      +-- 8a0:2                                                ARP alone, by a filter
 
 and where it has not (loss alone)::
 
     table netdev progres_lab, chain from_server at the egress hook:
+        meta protocol arp accept
         counter
         numgen random mod N < M  counter drop                  M/N is the loss
 
-Both act on whole packets of every protocol, ARP included. Anything else is named in ``foreign``
+Both act on every packet but ARP's. A lost ARP packet is asked for again after a second, and
+everything waits meanwhile: that is no property of the network that was asked for. It would also
+draw from a seeded sequence of losses. Anything else is named in ``foreign``
 (somebody else's qdisc: never touched) or ``problems`` (the lab's own, but not as the lab left it).
 """
 
@@ -26,6 +30,8 @@ from services.netem.impairment import Impairment
 ROOT_HANDLE = "8a0:"
 ROOT_WORDS = ("prio", "bands", "2", "priomap", *16 * "0")
 FIRST_BAND = "8a0:1"
+ARP_BAND = "8a0:2"
+ARP_FILTER_WORDS = ("protocol", "arp", "prio", "1", "u32", "match", "u32", "0", "0")
 NETEM_HANDLES = ("8a1:", "8a2:")
 TABLE = "progres_lab"
 CHAIN = "from_server"
@@ -47,6 +53,7 @@ class Effect:
     counters: Mapping[str, int] | None = None
     netem_handle: str = ""
     has_root: bool = False
+    spares_arp: bool = False
     has_table: bool = False
     offload_is_off: bool = False
     foreign: tuple[str, ...] = ()
@@ -55,14 +62,16 @@ class Effect:
 
 def effect_of(
     qdiscs: Sequence[Mapping[str, Any]],
+    filters: Sequence[Mapping[str, Any]],
     ruleset: Sequence[Mapping[str, Any]],
     link: Mapping[str, Any],
     interface: str,
 ) -> Effect:
-    """Return the effect that these three show.
+    """Return the effect that these four show.
 
-    ``qdiscs`` is ``tc -j -s qdisc show dev X``, ``ruleset`` the list in
-    ``nft -j list ruleset netdev``, ``link`` the one object in ``ip -d -j link show dev X``.
+    ``qdiscs`` is ``tc -j -s qdisc show dev X``, ``filters`` is ``tc -j filter show dev X parent
+    8a0:``, ``ruleset`` the list in ``nft -j list ruleset netdev``, ``link`` the one object in
+    ``ip -d -j link show dev X``.
     """
     foreign: list[str] = []
     problems: list[str] = []
@@ -85,7 +94,10 @@ def effect_of(
         problems.append(f"the nftables table {TABLE} is not as the lab writes it")
 
     mechanism, impairment, counters = "none", Impairment(), None
+    spares_arp = _spares_arp(filters)
     if netem is not None:
+        if not spares_arp:
+            problems.append("netem also acts on ARP")
         mechanism, counters = "netem", netem_counters(netem)
         try:
             impairment = netem_impairment(netem["options"])
@@ -101,11 +113,27 @@ def effect_of(
         counters=counters,
         netem_handle=netem["handle"] if netem else "",
         has_root=has_root,
+        spares_arp=spares_arp,
         has_table=bool(table),
         offload_is_off=link.get("gso_max_segs") == 1,
         foreign=tuple(foreign),
         problems=tuple(problems),
     )
+
+
+def _spares_arp(filters: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether these are the lab's filter and no other: all of ARP goes to its own band."""
+    rules = [found for found in filters if "flowid" in found.get("options", {})]
+    match rules:
+        case [
+            {
+                "protocol": "arp",
+                "kind": "u32",
+                "options": {"flowid": str() as band, "match": {"value": "0", "mask": "0"}},
+            }
+        ]:
+            return band == ARP_BAND
+    return False
 
 
 def netem_impairment(options: Mapping[str, Any]) -> Impairment:
@@ -175,6 +203,7 @@ delete table netdev {TABLE}
 table netdev {TABLE} {{
     chain {CHAIN} {{
         type filter hook egress device "{interface}" priority filter; policy accept;
+        meta protocol arp accept
         counter
         {_drop(below, modulus)}
     }}
@@ -220,6 +249,21 @@ def _nft_loss(
                     "policy": "accept",
                 } as chain
             },
+            {
+                "rule": {
+                    "chain": str() as spared,
+                    "expr": [
+                        {
+                            "match": {
+                                "op": "==",
+                                "left": {"meta": {"key": "protocol"}},
+                                "right": "arp",
+                            }
+                        },
+                        {"accept": None},
+                    ],
+                }
+            },
             {"rule": {"chain": str() as first, "expr": [{"counter": all_packets}]}},
             {
                 "rule": {
@@ -227,7 +271,7 @@ def _nft_loss(
                     "expr": [*condition, {"counter": dropped}, {"drop": None}],
                 }
             },
-        ] if {name, first, second} == {CHAIN} and chain.get("dev", interface) == interface:
+        ] if {name, spared, first, second} == {CHAIN} and chain.get("dev", interface) == interface:
             # nft before 1.0.9 or so does not print the device of an egress chain.
             loss = _share(condition)
             if loss is None:

@@ -289,7 +289,7 @@ def description(receipt: Mapping[str, Any]) -> str:
     ]
     if receipt["counters"]:
         sent, dropped = (receipt["counters"][f"{kind}_packets"] for kind in ("sent", "dropped"))
-        lines.append(f"  since then {sent} packets went out and {dropped} were dropped (ARP too)")
+        lines.append(f"  since then {sent} packets went out and {dropped} were dropped")
     for unseen in receipt["not_verifiable"]:
         lines.append(f"  {unseen}: the kernel never shows it, only a measurement can vouch for it")
     return "\n".join(lines)

@@ -84,10 +84,9 @@ def test_the_settings_are_exactly_the_variables_that_compose_takes() -> None:
 
 
 def test_ports_are_the_same_in_the_services_compose_and_the_readme() -> None:
-    from services.udp.protocol import PORT as UDP_PORT
-
     from services.clock.protocol import PORT as CLOCK_PORT
     from services.http.protocol import PORT as HTTP_PORT
+    from services.udp.protocol import PORT as UDP_PORT
 
     served = {"udp": UDP_PORT, "clock": CLOCK_PORT, "http": HTTP_PORT}
     assert served == {exercise: port for exercise, (_, port) in PORTS.items()}

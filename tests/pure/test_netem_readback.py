@@ -32,11 +32,22 @@ NFT: list[dict[str, Any]] = json.loads("""
      {"chain": {"family": "netdev", "table": "progres_lab", "name": "from_server", "handle": 1,
                 "dev": "eth0", "type": "filter", "hook": "egress", "prio": 0, "policy": "accept"}},
      {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 2,
+               "expr": [{"match": {"op": "==", "left": {"meta": {"key": "protocol"}},
+                                   "right": "arp"}}, {"accept": null}]}},
+     {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 4,
                "expr": [{"counter": {"packets": 100, "bytes": 9000}}]}},
      {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 3,
                "expr": [{"match": {"op": "<", "right": 50, "left":
                           {"numgen": {"mode": "random", "mod": 100, "offset": 0}}}},
                         {"counter": {"packets": 40, "bytes": 3000}}, {"drop": null}]}}]""")
+ARP_FILTER: list[dict[str, Any]] = json.loads("""
+    [{"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0},
+     {"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0,
+      "options": {"fh": "800:", "ht_divisor": 1}},
+     {"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0,
+      "options": {"fh": "800::800", "order": 2048, "key_ht": "800", "bkt": "0", "flowid": "8a0:2",
+                  "not_in_hw": true,
+                  "match": {"value": "0", "mask": "0", "offmask": "", "off": 0}}}]""")
 LINK = {"ifname": "eth0", "gso_max_size": 1500, "gso_max_segs": 1}
 HALF = Asked(("loss", "50%"), "environment", parse(["loss", "50%"]))
 NOTHING = Asked((), "environment", None)
@@ -47,13 +58,15 @@ def missing(
     qdiscs: list[Any] | None = None,
     ruleset: list[Any] | None = None,
     link: dict[str, Any] = LINK,
+    filters: list[Any] = ARP_FILTER,
 ) -> list[str]:
-    effect = effect_of([NOQUEUE] if qdiscs is None else qdiscs, ruleset or [], link, "eth0")
+    shown = [NOQUEUE] if qdiscs is None else qdiscs
+    effect = effect_of(shown, filters, ruleset or [], link, "eth0")
     return shortcomings(asked, effect)
 
 
 def test_netem_below_the_labs_root_is_in_effect() -> None:
-    effect = effect_of([PRIO, NETEM], NFT[:1], LINK, "eth0")
+    effect = effect_of([PRIO, NETEM], ARP_FILTER, NFT[:1], LINK, "eth0")
     assert effect.mechanism == "netem"
     assert effect.impairment.loss == 0.5
     assert effect.counters is not None
@@ -63,7 +76,7 @@ def test_netem_below_the_labs_root_is_in_effect() -> None:
 
 
 def test_the_labs_nftables_table_is_in_effect() -> None:
-    effect = effect_of([NOQUEUE], NFT, LINK, "eth0")
+    effect = effect_of([NOQUEUE], [], NFT, LINK, "eth0")
     assert effect.mechanism == "nftables"
     assert effect.counters == {"sent_packets": 60, "sent_bytes": 6000, "dropped_packets": 40}
     assert shortcomings(HALF, effect) == []
@@ -105,7 +118,7 @@ def test_both_mechanisms_at_once_are_noticed() -> None:
     ],
 )
 def test_a_qdisc_of_somebody_else_is_named(foreign: dict[str, Any]) -> None:
-    effect = effect_of([foreign], [], LINK, "eth0")
+    effect = effect_of([foreign], [], [], LINK, "eth0")
     assert effect.foreign == (
         f"the qdisc {foreign['kind']} {foreign['handle']} on eth0 is not the lab's",
     )
@@ -130,6 +143,16 @@ def test_a_field_of_netem_that_is_new_to_the_sidecar_is_noticed() -> None:
     assert missing(HALF, [PRIO, new])[0].startswith("tc shows 'eat' of netem")
     with pytest.raises(KeyError):
         netem_impairment(new["options"])
+
+
+def test_arp_that_is_not_spared_is_noticed() -> None:
+    assert missing(HALF, [PRIO, NETEM]) == []
+    assert missing(HALF, [PRIO, NETEM], filters=[]) == ["netem also acts on ARP"]
+    elsewhere = copy.deepcopy(ARP_FILTER)
+    elsewhere[2]["options"]["flowid"] = "8a0:1"
+    assert missing(HALF, [PRIO, NETEM], filters=elsewhere) == ["netem also acts on ARP"]
+    another = [*ARP_FILTER, ARP_FILTER[2] | {"protocol": "ip"}]
+    assert missing(HALF, [PRIO, NETEM], filters=another) == ["netem also acts on ARP"]
 
 
 def test_every_change_to_the_table_is_noticed() -> None:
@@ -192,6 +215,7 @@ delete table netdev progres_lab
 table netdev progres_lab {
     chain from_server {
         type filter hook egress device "eth0" priority filter; policy accept;
+        meta protocol arp accept
         counter
         numgen random mod 100 < 10 counter drop
     }
