@@ -11,10 +11,25 @@ A client asks, the server answers each question with one line, in order::
        |------------------------------------------>|
        |  error: please ask "what time is it?" LF  |
        |<------------------------------------------|
+       |  what time is it, exactly?                |
+       |------------------------------------------>|  T2: the question is here
+       |  received 2026-11-22T19:03:18.975123456Z  |
+       |    by kernel                              |
+       |    sent 2026-11-22T19:03:18.975191205Z LF |  T3: just before the send call
+       |<------------------------------------------|
 
-    question = "what time is it?"      ; the "?" ends it, a line end may follow
-    answer   = date-time LF            ; RFC 3339 section 5.6: nine digits of fraction, "Z"
-    failure  = "error: " text LF       ; the connection lives on, unless the text says "closing"
+    question = "what time is it?"            ; the "?" ends it, a line end may follow
+    answer   = date-time LF                  ; RFC 3339 section 5.6: nine digits of fraction, "Z"
+    exact    = "what time is it, exactly?"   ; the extension: two of NTP's four timestamps
+    times    = "received " date-time " by " ( "kernel" / "process" ) " sent " date-time LF
+    failure  = "error: " text LF             ; the connection lives on, unless it says "closing"
+
+The answer to the exact question is one line (broken above to fit). ``by kernel``: the kernel noted
+the time when the last segment of the question arrived; ``by process``: it did not, and the server
+read its clock when it was given the question. Both times are what the server's clock, wrong or not,
+showed (RFC 5905 section 8 calls them receive and transmit timestamp). The transmit time is read
+before the send call: a stamp cannot travel in the packet that it stamps, and one of the kernel's,
+taken after the queueing discipline, would hide a delay that is emulated there.
 
 TCP is a stream of bytes without message borders (RFC 9293 section 3.8): one ``recv`` may give half
 a question or three of them. ``QuestionSplitter`` finds the borders again, and its outcome does not
@@ -28,12 +43,16 @@ import enum
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 PORT = 1236
 """Where the server listens, TCP."""
 
 QUESTION = b"what time is it?"
 """The question as a client sends it; a line end may follow."""
+
+EXACT_QUESTION = b"what time is it, exactly?"
+"""The question of the extension: when did this arrive, and when does the answer leave?"""
 
 MAX_SENTENCE_BYTES = 256
 """The longest sentence that is kept while its end has not come. Longer ones are skipped."""
@@ -50,11 +69,17 @@ class Request(enum.Enum):
     """What a sentence of the client turned out to be."""
 
     TIME = "what time is it"
+    EXACT_TIME = "what time is it, exactly"
     NOT_UNDERSTOOD = "not understood"
     TOO_LONG = "too long"
 
 
-_QUESTIONS = {QUESTION.rstrip(b"?"): Request.TIME}
+_QUESTIONS = {
+    QUESTION.rstrip(b"?"): Request.TIME,
+    EXACT_QUESTION.rstrip(b"?"): Request.EXACT_TIME,
+}
+ANSWERED = frozenset(_QUESTIONS.values())
+"""The requests that are answered with a time; the others with a failure."""
 
 _PIECE = re.compile(rb"[^?\n]*[?\n]?")
 
@@ -103,10 +128,24 @@ def _understood(sentence: bytes) -> Request:
     return asked if sentence.endswith(b"?") else Request.NOT_UNDERSTOOD
 
 
-def reply(request: Request, clock_ns: Callable[[], int]) -> bytes:
+@dataclass(frozen=True)
+class Receipt:
+    """When a question had arrived, nanoseconds since the epoch by the server's (skewed) clock.
+
+    ``by`` says who noted it: ``kernel`` or ``process``.
+    """
+
+    clock_ns: int
+    by: str
+
+
+def reply(request: Request, received: Receipt, clock_ns: Callable[[], int]) -> bytes:
     """Return the line that answers ``request``; ``clock_ns`` reads nanoseconds since the epoch."""
     if request is Request.TIME:
         return rfc3339(clock_ns()).encode() + b"\n"
+    if request is Request.EXACT_TIME:
+        arrived = f"received {rfc3339(received.clock_ns)} by {received.by}"
+        return f"{arrived} sent {rfc3339(clock_ns())}\n".encode()
     return _COMPLAINTS[request]
 
 

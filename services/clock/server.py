@@ -38,18 +38,21 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.clock.check import SOURCE as CHECK_SOURCE
 from services.clock.protocol import (
+    ANSWERED,
+    NANOSECONDS,
     ClockError,
     QuestionSplitter,
+    Receipt,
     Request,
     full_line,
     idle_line,
     reply,
 )
+from services.clock.skew import SkewedClock
 from services.events import Events
 from services.lifetime import TICK_S, Lifetime
 
@@ -83,6 +86,11 @@ WOKEN_WAIT_S = 0.02
 """At the end, so many threads are woken at a time, and waited for so long before the next."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+
+
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h: with what is received comes when it had arrived
+_TIMESPEC = struct.Struct("@ll")
+_STAMP_SPACE = 64  # one such message, its header included
 
 
 class BindError(ClockError):
@@ -132,22 +140,26 @@ def open_listener(host: str, port: int) -> socket.socket:
     # Accepted connections inherit these from the listener.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    except OSError:  # not Linux: times of receipt are then those of the process
+        pass
     listener.settimeout(TICK_S)
     return listener
 
 
 class ClockServer:
-    """Answers the questions of ``listener``'s clients with what ``clock_ns`` shows."""
+    """Answers the questions of ``listener``'s clients with what ``clock`` shows."""
 
     def __init__(
         self,
         listener: socket.socket,
-        clock_ns: Callable[[], int],
+        clock: SkewedClock,
         events: Events,
         limits: Limits,
     ) -> None:
         self._listener = listener
-        self._clock_ns = clock_ns
+        self._clock = clock
         self._events = events
         self._limits = limits
         self._clients: set[socket.socket] = set()
@@ -270,7 +282,7 @@ class ClockServer:
         logged = 0
         idle_until = time.monotonic() + limits.idle_timeout_s
         while True:
-            data = _receive(connection, idle_until)
+            data, stamp_ns = _receive(connection, idle_until)
             if data is None:
                 connection.settimeout(limits.send_timeout_s)
                 connection.sendall(idle_line(limits.idle_timeout_s))
@@ -278,10 +290,11 @@ class ClockServer:
                 return "idle"
             requests = splitter.feed(data) if data else splitter.finish()
             if requests:
-                lines = b"".join(reply(request, self._clock_ns) for request in requests)
+                received = self._receipt(stamp_ns)
+                lines = b"".join(reply(request, received, self._clock) for request in requests)
                 connection.settimeout(limits.send_timeout_s)
                 connection.sendall(lines)
-                answered = requests.count(Request.TIME)
+                answered = sum(request in ANSWERED for request in requests)
                 tally.answered += answered
                 tally.errors += len(requests) - answered
                 if logged < EVENTS_PER_CLIENT:
@@ -292,6 +305,13 @@ class ClockServer:
                 idle_until = time.monotonic() + limits.idle_timeout_s
             if not data:
                 return "server stops" if self._stopping else "closed by client"
+
+    def _receipt(self, stamp_wall_ns: int | None) -> Receipt:
+        """Return when the kernel says that the questions arrived; now, if it says nothing."""
+        clock_ns = None if stamp_wall_ns is None else self._clock.at(stamp_wall_ns)
+        if clock_ns is None:
+            return Receipt(self._clock(), "process")
+        return Receipt(clock_ns, "kernel")
 
     def _stop(self, reason: str) -> None:
         self._stopping = True
@@ -337,28 +357,36 @@ class ClockServer:
             )
 
 
-def _receive(connection: socket.socket, until_s: float) -> bytes | None:
-    """Return what came, ``b""`` at the end of the stream, None when it is ``until_s``."""
+def _receive(connection: socket.socket, until_s: float) -> tuple[bytes | None, int | None]:
+    """Return what came, and when its last segment had, by the machine's clock, if that is known.
+
+    What came is ``b""`` at the end of the stream, None when it is ``until_s``.
+    """
     remaining_s = until_s - time.monotonic()
     if remaining_s <= 0:
-        return None
+        return None, None
     connection.settimeout(remaining_s)
     try:
-        return connection.recv(RECEIVE_BYTES)
+        data, ancillary, _, _ = connection.recvmsg(RECEIVE_BYTES, _STAMP_SPACE)
     except TimeoutError:
-        return None
+        return None, None
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            return data, seconds * NANOSECONDS + nanoseconds
+    return data, None
 
 
 def _linger(connection: socket.socket) -> None:
     """Let the client read our last line: see ``LINGER_S``."""
     connection.shutdown(socket.SHUT_WR)
     until_s = time.monotonic() + LINGER_S
-    while _receive(connection, until_s):
+    while _receive(connection, until_s)[0]:
         pass
 
 
 def _log_batch(events: Events, client: str, requests: list[Request]) -> None:
-    answered = requests.count(Request.TIME)
+    answered = sum(request in ANSWERED for request in requests)
     if answered:
         events("answered", client=client, questions=answered)
     for request in (Request.NOT_UNDERSTOOD, Request.TOO_LONG):

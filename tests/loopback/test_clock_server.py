@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from services.clock.check import check
-from services.clock.protocol import MAX_SENTENCE_BYTES, QUESTION
+from services.clock.protocol import EXACT_QUESTION, MAX_SENTENCE_BYTES, QUESTION, rfc3339
 from services.clock.server import ClockServer, Limits, open_listener
+from services.clock.skew import SkewedClock
 from services.events import Events
 from services.lifetime import Lifetime
 from tests.loopback.conftest import ROOT, StartServer
@@ -31,13 +33,13 @@ COMPLAINT = b'error: please ask "what time is it?"\n'
 class Running:
     """A clock server in threads of this process, its port and its log."""
 
-    def __init__(self, limits: Limits, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, clock: SkewedClock) -> None:
         self._listener = open_listener("127.0.0.1", 0)
         self.port = int(self._listener.getsockname()[1])
         self.log = io.StringIO()
         self.lifetime = Lifetime()
         events = Events("clock", "human", stream=self.log)
-        server = ClockServer(self._listener, clock_ns, events, limits)
+        server = ClockServer(self._listener, clock, events, limits)
         self._thread = threading.Thread(target=server.serve, args=(self.lifetime,), name="serve")
         self._thread.start()
 
@@ -86,9 +88,9 @@ def running(
     max_clients: int = 50,
     idle_timeout_s: float = 60.0,
     send_timeout_s: float = 60.0,
-    clock_ns: Callable[[], int] = time.time_ns,
+    clock: SkewedClock | None = None,
 ) -> Iterator[Running]:
-    server = Running(Limits(max_clients, idle_timeout_s, send_timeout_s), clock_ns)
+    server = Running(Limits(max_clients, idle_timeout_s, send_timeout_s), clock or SkewedClock())
     try:
         yield server
     finally:
@@ -156,12 +158,49 @@ def test_a_question_may_come_byte_by_byte(server: Running, line_end: bytes) -> N
 
 
 def test_several_questions_at_once_are_answered_in_order() -> None:
-    readings = iter(range(100))
-    with running(clock_ns=lambda: next(readings)) as server, server.connect() as connection:
+    readings = count()
+    clock = SkewedClock(wall_clock_ns=lambda: next(readings))
+    with running(clock=clock) as server, server.connect() as connection:
         lines = converse(connection, QUESTION * 40 + b"hello\n" + QUESTION * 3)
     assert lines[40] == COMPLAINT
     del lines[40]
-    assert [int(line[20:29]) for line in lines] == list(range(43))
+    shown = [int(line[20:29]) for line in lines]
+    assert len(shown) == len(set(shown)) == 43
+    assert shown == sorted(shown)
+
+
+EXACT = re.compile(
+    rb"received (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) by (kernel|process)"
+    rb" sent (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z)\n"
+)
+
+
+def test_the_exact_question_is_answered_with_the_times_of_its_receipt_and_of_the_answer() -> None:
+    with running(clock=SkewedClock(3600.0)) as server, server.connect() as connection:
+        sent_ns = time.time_ns()
+        connection.sendall(EXACT_QUESTION + b"\n")
+        found = EXACT.fullmatch(connection.recv(200))
+        received_ns = time.time_ns()
+    assert found is not None
+    received, by, sent = found.groups()
+    assert by == (b"kernel" if sys.platform == "linux" else b"process")
+    hour_ns = 3600 * 1_000_000_000
+    shown = [rfc3339(sent_ns + hour_ns), received.decode(), sent.decode()]
+    assert sorted(shown) == shown
+    assert sent.decode() <= rfc3339(received_ns + hour_ns)
+
+
+def test_a_receipt_that_the_machines_clock_was_stepped_after_is_read_by_the_process() -> None:
+    # The kernel's stamps are of the machine's real clock; this server's clock stands in 1970.
+    readings = count()
+    clock = SkewedClock(wall_clock_ns=lambda: next(readings))
+    with running(clock=clock) as server, server.connect() as connection:
+        connection.sendall(EXACT_QUESTION)
+        found = EXACT.fullmatch(connection.recv(200))
+    assert found is not None
+    assert found[2] == b"process"
+    assert b"1970" in found[1]
+    assert found[1] < found[3]
 
 
 def test_a_second_client_is_served_while_the_first_is_idle_in_mid_question(

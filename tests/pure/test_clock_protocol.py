@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.clock.protocol import (
+    EXACT_QUESTION,
     MAX_SENTENCE_BYTES,
     QUESTION,
     QuestionSplitter,
+    Receipt,
     Request,
     full_line,
     idle_line,
@@ -17,7 +19,9 @@ from services.clock.protocol import (
     rfc3339,
 )
 
-TIME, WHAT, LONG = Request.TIME, Request.NOT_UNDERSTOOD, Request.TOO_LONG
+TIME, EXACT = Request.TIME, Request.EXACT_TIME
+WHAT, LONG = Request.NOT_UNDERSTOOD, Request.TOO_LONG
+RECEIPT = Receipt(1795374198_975100000, "kernel")
 
 
 def split(*pieces: bytes) -> list[Request]:
@@ -37,6 +41,9 @@ def split(*pieces: bytes) -> list[Request]:
         (b"hello\nwhat time is it?", [WHAT, TIME]),
         (b"how are you?\nwhat time is it?", [WHAT, TIME]),
         (b"what time\nis it?", [WHAT, WHAT]),
+        (EXACT_QUESTION, [EXACT]),
+        (b"What time is it,  EXACTLY ?\r\nwhat time is it?", [EXACT, TIME]),
+        (b"what time is it,exactly?", [WHAT]),
         (b"what time is it\n", [WHAT]),
         (b"what time is it", [WHAT]),
         (b"?", [WHAT]),
@@ -59,7 +66,9 @@ def test_what_a_stream_asks_does_not_depend_on_how_it_was_cut(
 
 PIECES = st.lists(
     st.one_of(
-        st.sampled_from([QUESTION, b"what time", b"?", b"\n", b"\r\n", b" ", b"x" * 200]),
+        st.sampled_from(
+            [QUESTION, EXACT_QUESTION, b"what time", b"?", b"\n", b"\r\n", b" ", b"x" * 200]
+        ),
         st.binary(max_size=300),
     ),
     max_size=12,
@@ -94,11 +103,23 @@ def test_too_long_is_said_before_the_line_ends() -> None:
 )
 def test_the_time_is_rfc_3339_with_nanoseconds_in_utc(wall_ns: int, text: str) -> None:
     assert rfc3339(wall_ns) == text
-    assert reply(TIME, lambda: wall_ns) == text.encode() + b"\n"
+    assert reply(TIME, RECEIPT, lambda: wall_ns) == text.encode() + b"\n"
+
+
+def test_the_exact_answer_says_when_the_question_came_who_noted_it_and_when_it_leaves() -> None:
+    assert reply(EXACT, RECEIPT, lambda: 1795374198_975123456) == (
+        b"received 2026-11-22T19:03:18.975100000Z by kernel sent 2026-11-22T19:03:18.975123456Z\n"
+    )
 
 
 @pytest.mark.parametrize(
-    "line", [reply(WHAT, lambda: 0), reply(LONG, lambda: 0), full_line(7), idle_line(2.5)]
+    "line",
+    [
+        reply(WHAT, RECEIPT, lambda: 0),
+        reply(LONG, RECEIPT, lambda: 0),
+        full_line(7),
+        idle_line(2.5),
+    ],
 )
 def test_every_complaint_is_one_line_that_begins_with_error(line: bytes) -> None:
     assert re.fullmatch(rb"error: [ -~]{10,100}\n", line)

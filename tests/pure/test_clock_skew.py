@@ -3,7 +3,7 @@
 import pytest
 
 from services.clock.__main__ import parser
-from services.clock.skew import SkewedClock
+from services.clock.skew import OLDEST_STAMP_NS, SkewedClock
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,46 @@ def test_offset_and_drift_add_up_as_the_formula_says(
     monotonic_ns += elapsed_s * 1_000_000_000
     wall_ns += 12_345  # a step of the machine's clock moves the reading by itself alone
     assert clock() == wall_ns + wrong_by_ns
+
+
+S = 1_000_000_000
+
+
+def test_a_stamp_of_the_past_is_skewed_as_the_clock_was_then() -> None:
+    wall_ns, monotonic_ns = 5_000 * S, 0
+    clock = SkewedClock(
+        2.0, 100.0, wall_clock_ns=lambda: wall_ns, monotonic_ns=lambda: monotonic_ns
+    )
+    monotonic_ns += 10 * S
+    wall_ns += 10 * S
+    then_wall_ns, then_shown_ns = wall_ns, clock()
+    monotonic_ns += 3 * S
+    wall_ns += 3 * S
+    assert clock.at(then_wall_ns) == then_shown_ns == 5_012 * S + 1_000_000
+    assert clock.at(wall_ns) == clock()
+
+
+@pytest.mark.parametrize("step_ns", [-1, -S, -3_000 * S, OLDEST_STAMP_NS + 1, 3_000 * S])
+def test_a_stamp_of_before_a_step_of_the_machines_clock_is_none(step_ns: int) -> None:
+    wall_ns = 5_000 * S
+    clock = SkewedClock(wall_clock_ns=lambda: wall_ns, monotonic_ns=lambda: 0)
+    stamp_wall_ns = wall_ns
+    wall_ns += step_ns
+    assert clock.at(stamp_wall_ns) is None
+
+
+def test_a_pause_between_the_readings_of_both_clocks_does_not_bend_the_time() -> None:
+    now_ns = 0
+    pauses_ns = iter([0, 0, 0, 10_000_000])  # two at the start; the fourth reading comes late
+
+    def read() -> int:
+        nonlocal now_ns
+        now_ns += next(pauses_ns, 100)
+        return now_ns
+
+    clock = SkewedClock(0.0, 100_000.0, wall_clock_ns=read, monotonic_ns=read)
+    shown_ns = clock()
+    assert abs(shown_ns - now_ns - now_ns // 10) < 200
 
 
 @pytest.mark.parametrize(
