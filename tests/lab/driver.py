@@ -131,10 +131,25 @@ class Lab:
     def receipt(self, exercise: str) -> dict[str, Any]:
         """Return what the sidecar reads back from the kernel now."""
         shown = self.container(f"{exercise}-netem").exec_run(
-            ["python3", "-m", "services.netem", "show", "--json"], stderr=False
+            ["python3", "-m", "services.netem", "show", "--json"]
         )
+        assert shown.exit_code == 0, shown.output.decode()
         receipt: dict[str, Any] = json.loads(shown.output)
         return receipt
+
+    def settled(self, exercise: str, deadline_s: float = 60) -> dict[str, Any]:
+        """Wait until server and sidecar are well after a restart, and return the receipt."""
+
+        def look() -> dict[str, Any] | None:
+            if not (self.healthy(exercise) and self.healthy(f"{exercise}-netem")):
+                return None
+            try:
+                receipt = self.receipt(exercise)
+            except (AssertionError, docker.errors.APIError):  # it is just leaving a dead namespace
+                return None
+            return receipt if receipt["verdict"] == "in effect" else None
+
+        return eventually(look, f"{exercise} and its sidecar are well again", deadline_s)
 
     def containers(self) -> list[Any]:
         """Return all containers of this lab, stopped ones too."""

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.binomial import accepted
-from tests.lab.driver import DEFAULT_NETWORK, Lab, eventually
+from tests.lab.driver import DEFAULT_NETWORK, Lab
 
 
 def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
@@ -37,14 +37,7 @@ def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network
 def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: str) -> None:
     assert network.netem("udp", "loss 25%").returncode == 0
     network.container(service).restart(timeout=5)
-    eventually(
-        lambda: network.healthy("udp") and network.healthy("udp-netem"),
-        "server and sidecar are healthy again",
-        60,
-    )
-    receipt = eventually(
-        lambda: (r := network.receipt("udp"))["verdict"] == "in effect" and r, "loss is in effect"
-    )
+    receipt = network.settled("udp")
     assert receipt["asked"] == "loss 25%"
     assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
 
