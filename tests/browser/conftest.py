@@ -1,6 +1,5 @@
 """Layer 4: Chromium, headless, as a visitor of the web server."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +63,5 @@ def browser(
 
 @pytest.fixture
 def page_url(start_server: StartServer) -> str:
-    """Where the page is: ``LAB_PAGE_URL``, or a server started for the test."""
-    given = os.environ.get("LAB_PAGE_URL")
-    return given or f"http://127.0.0.1:{start_server('services.http').port}/"
+    """Where the page of a server is that was started for the test."""
+    return f"http://127.0.0.1:{start_server('services.http').port}/"
