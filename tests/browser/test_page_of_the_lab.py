@@ -1,4 +1,4 @@
-"""The page as a visitor on the host gets it: through the published port, through the lossy network."""
+"""The page as a visitor on the host gets it: the published port, and a network that loses."""
 
 from typing import TYPE_CHECKING
 
