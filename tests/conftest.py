@@ -1,4 +1,4 @@
-"""Fixtures of layers 3 to 5: a lab of its own, under a project name of its own."""
+"""Fixtures of the layers with containers: a lab of its own, under a project name of its own."""
 
 from collections.abc import Generator, Iterator
 from typing import Any

@@ -33,7 +33,7 @@ def test_the_bounds_tell_an_impaired_server_from_one_that_is_not() -> None:
     ids=["server", "sidecar", "server then sidecar", "sidecar then server"],
 )
 def test_served_and_impaired_again_after_a_crash(network: Lab, killed: tuple[str, ...]) -> None:
-    assert network.netem("udp", "loss 50%").returncode == 0
+    network.netem("udp", "loss 50%")
     assert network.exchange(COUNT).answered in IMPAIRED
     restarts = {service: network.container(service).attrs["RestartCount"] for service in killed}
     for service in killed:

