@@ -107,9 +107,6 @@ def qemu_command(disk: Disk, order: Order, folder: Path, accel: str) -> list[str
     output are its console.
     """
     interactive = order.command is None
-    kernel_options = ["root=/dev/vda", "rw", "console=ttyS0", "mitigations=off"]
-    if not interactive:
-        kernel_options.append("systemd.mask=serial-getty@ttyS0.service")
     ports = {
         # Not the "stdio" device: with nothing to read there it counts as unplugged, for good.
         "output": f"file,path={_escaped(folder / 'output') if interactive else '/dev/stdout'}",
@@ -120,7 +117,7 @@ def qemu_command(disk: Disk, order: Order, folder: Path, accel: str) -> list[str
         "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot",
         "-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", str(CPUS), "-m", str(MEMORY_MIB),
         "-kernel", str(disk.kernel), "-initrd", str(disk.initrd),
-        "-append", " ".join(kernel_options),
+        "-append", "root=/dev/vda rw console=ttyS0 mitigations=off",
         "-serial", "mon:stdio" if interactive else f"file:{folder / 'console.log'}",
         "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
@@ -178,6 +175,7 @@ def _follow(
     qemu: subprocess.Popen[bytes], order: Order, folder: Path, write: Callable[[bytes], object]
 ) -> int:
     milestones = _Milestones()
+    limit_s = milestones.started_s + order.timeout_s
     deadline_s = milestones.started_s + BOOT_WITHIN_S
     for piece in _pieces(qemu):
         if piece:
@@ -191,12 +189,10 @@ def _follow(
                 deadline_s = now_s + END_WITHIN_S
             elif now_s > deadline_s:
                 break  # it has said all that matters
-        elif status.booted:
-            deadline_s = milestones.started_s + order.timeout_s
-            if now_s > deadline_s:
-                say(f"stopped: it took more than {order.timeout_s:.0f} s (--timeout)")
-                return TIMED_OUT
-        elif now_s > deadline_s:
+        elif now_s > limit_s:
+            say(f"stopped: it took more than {order.timeout_s:.0f} s (--timeout)")
+            return TIMED_OUT
+        elif not status.booted and now_s > deadline_s:
             raise _stopped(f"it was not up after {BOOT_WITHIN_S:.0f} s", folder)
     status = parse_status(_text(folder / "status"))
     if status.exit_status is None:

@@ -65,7 +65,6 @@ def test_a_shell_has_the_console_and_no_command() -> None:
     argv = command_line(Order(None, Path("/p.tar")))
     assert value_of(argv, "-serial") == "mon:stdio"
     assert "-fw_cfg" not in argv
-    assert "mask=serial-getty" not in value_of(argv, "-append")
 
 
 def test_a_comma_in_a_path_does_not_end_qemus_option() -> None:
