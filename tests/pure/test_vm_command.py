@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from lab.vm.__main__ import TEST_FOLDERS, main, shell_line, pytest_line
+from lab.vm.__main__ import TEST_FOLDERS, main, pytest_line, shell_line
 
 
 def test_one_word_is_a_line_for_the_shell_and_several_are_one_command() -> None:
