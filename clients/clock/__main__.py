@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-from clients.clock.answers import UnreadableAnswer, read_answer
-from clients.clock.conversation import Conversation, NoAnswer, Unreachable
-from clients.clock.estimate import Sample
-from clients.clock.report import Failure, Outcome, document, outcome_line, summary_text
-from services.clock.protocol import PORT, QUESTION
+from clients.clock.asking import Asker, Failure, Outcome
+from clients.clock.conversation import Conversation
+from clients.clock.estimate import MAX_DRIFT_PPM, WIDE_DRIFT_PPM, Sample
+from clients.clock.report import document, outcome_line, summary_text
+from services.clock.protocol import PORT
 from services.options import (
     OptionParser,
     integer,
@@ -37,6 +37,17 @@ def zone(text: str) -> tzinfo:
     return timezone(moment.utcoffset() or timedelta(0))
 
 
+def drift_limit_ppm(text: str) -> float:
+    """Return microseconds a second, from 0 to ``WIDE_DRIFT_PPM``. Raises ValueError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= WIDE_DRIFT_PPM:
+        raise ValueError(f"a drift limit is from 0 to {WIDE_DRIFT_PPM:.0f} ppm, not {text!r}")
+    return value
+
+
 def parser() -> OptionParser:
     """Return the options of the client; see ``--help``."""
     options = OptionParser(
@@ -46,9 +57,11 @@ def parser() -> OptionParser:
         epilog="""examples:
   python -m clients.clock                              five questions to localhost
   python -m clients.clock --count 50 --interval 20ms
-  python -m clients.clock --host 192.0.2.7 --json
+  python -m clients.clock --count 1000 --interval 10ms --json     enough to see the drift
+  python -m clients.clock --host 192.0.2.7 --plain                a server of somebody else's
 
-The difference is the server's clock minus this machine's; the true one lies within the bound.
+The difference is the server's clock minus this machine's; the true one lies within the bound. More
+questions make the bound smaller: it is half of the fastest way there plus the fastest way back.
 Times are printed in s, ms or us; options take 2.5s, 20ms, 1min.
 
 exit status: 0 every question was answered with a time; 1 not every one, or no server there;
@@ -81,17 +94,28 @@ exit status: 0 every question was answered with a time; 1 not every one, or no s
         help="zone of answers that name none: local (default), utc, or like +02:00",
     )
     options.add_argument(
+        "--max-drift",
+        type=drift_limit_ppm,
+        default=MAX_DRIFT_PPM,
+        metavar="PPM",
+        help="how much faster or slower the server's clock may run (default 500, as NTP assumes; "
+        "more is found out when the samples show it)",
+    )
+    options.add_argument(
+        "--plain",
+        action="store_true",
+        help='ask only "what time is it?", not for the times of receipt and answer',
+    )
+    options.add_argument(
         "--bare",
         action="store_true",
-        help="send the question without a line end, for servers that compare its bytes exactly",
+        help="as --plain, and without a line end, for servers that compare the bytes exactly",
     )
     options.add_argument("--json", action="store_true", help="print one JSON document instead")
     return options
 
 
-def questions(
-    conversation: Conversation, count: int, interval_s: float, assumed_zone: tzinfo
-) -> Iterator[Outcome]:
+def questions(asker: Asker, count: int, interval_s: float) -> Iterator[Outcome]:
     """Ask ``count`` questions, ``interval_s`` apart if the answers allow it; yield each outcome.
 
     Ends early when there is no server at all at the first one.
@@ -99,33 +123,25 @@ def questions(
     begin = time.monotonic()
     for number in range(1, count + 1):
         time.sleep(max(0.0, begin + (number - 1) * interval_s - time.monotonic()))
-        try:
-            answer = conversation.ask()
-            server = read_answer(
-                answer.text, cut_off=answer.ended_by != "line end", zone=assumed_zone
-            )
-        except UnreadableAnswer as error:
-            yield Failure(number, "unreadable", str(error))
-        except NoAnswer as error:
-            yield Failure(number, error.status, str(error))
-            if number == 1 and isinstance(error, Unreachable):
-                return
-        else:
-            yield Sample(
-                number, answer.sent_wall_ns, answer.received_wall_ns, answer.rtt_ns, server
-            )
+        yield asker.ask(number)
+        if number == 1 and asker.unreachable:
+            return
 
 
 def run(settings: argparse.Namespace) -> int:
     """Ask as ``settings`` say, print, and return the exit status."""
     outcomes: list[Outcome] = []
     interrupted = False
-    question = QUESTION if settings.bare else QUESTION + b"\n"
-    with Conversation(settings.host, settings.port, settings.timeout, question) as conversation:
+    with Conversation(settings.host, settings.port, settings.timeout) as conversation:
+        asker = Asker(
+            conversation,
+            settings.zone,
+            settings.timeout,
+            plain=settings.plain,
+            bare=settings.bare,
+        )
         try:
-            for outcome in questions(
-                conversation, settings.count, settings.interval, settings.zone
-            ):
+            for outcome in questions(asker, settings.count, settings.interval):
                 outcomes.append(outcome)
                 failed = isinstance(outcome, Failure)
                 if failed or not settings.json:
@@ -141,11 +157,23 @@ def run(settings: argparse.Namespace) -> int:
             "interval_s": settings.interval,
             "timeout_s": settings.timeout,
             "zone": str(settings.zone),
+            "max_drift_ppm": settings.max_drift,
+            "plain": settings.plain,
             "bare": settings.bare,
         }
-        print(json.dumps(document(outcomes, asked_for, conversation.peer, interrupted), indent=2))
+        made = document(
+            outcomes,
+            asked_for,
+            conversation.peer,
+            interrupted=interrupted,
+            max_drift_ppm=settings.max_drift,
+            question=asker.question,
+            fallback=asker.fallback,
+        )
+        print(json.dumps(made, indent=2))
     elif conversation.peer is not None:
-        print(summary_text(outcomes, f"{settings.host} ({conversation.peer})"))
+        target = f"{settings.host} ({conversation.peer})"
+        print(summary_text(outcomes, target, settings.max_drift, asker.fallback))
     if interrupted:
         return INTERRUPTED
     return 0 if all(isinstance(outcome, Sample) for outcome in outcomes) else 1

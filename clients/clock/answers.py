@@ -9,6 +9,9 @@ RFC 3339, ISO 8601                  2026-11-22T19:03:18  ``T`` or a space; any n
 ctime                               Sun Nov 22 19:03:18  C's asctime, ``time.ctime()``, ``date``
                                     2026
 seconds since the epoch             1795374198.975       ``time.time()``, whole or with a fraction
+our extension                       received 2026-...Z   ``services.clock.protocol``: two times in
+                                    by kernel sent       RFC 3339 form
+                                    2026-...Z
 ==================================  ===================  ==========================================
 
 An answer is an interval, not an instant: a clock that shows whole seconds and says 19:03:18 has
@@ -19,7 +22,7 @@ Left out on purpose: other languages, times of day without a date, milliseconds 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from services.clock.protocol import NANOSECONDS
@@ -38,6 +41,7 @@ _CTIME = re.compile(
     re.ASCII,
 )
 _EPOCH = re.compile(r"(-?\d+)(?:\.(\d+))?", re.ASCII)
+_EXACT = re.compile(r"received (\S{20,40}) by (kernel|process) sent (\S{20,40})", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _YEARS_S = (-62135596800, 253402300799)  # 0001-01-01 to 9999-12-31
 
@@ -51,7 +55,8 @@ class ServerTime:
     """What a server's clock showed: the instant lies in ``earliest_ns <= instant < latest_ns``.
 
     All in nanoseconds since the epoch. ``zone_assumed`` is the zone that the text did not name, or
-    None when it named one (or needed none).
+    None when it named one (or needed none). An answer to the exact question says when it was sent
+    (the interval), and before which instant the question was received, and who noted that.
     """
 
     text: str
@@ -59,6 +64,25 @@ class ServerTime:
     latest_ns: int
     resolution_ns: int
     zone_assumed: str | None = None
+    received_before_ns: int | None = None
+    received_by: str | None = None
+
+    @property
+    def receive_latest_ns(self) -> int:
+        """What the server's clock showed at the latest when the question had arrived (T2)."""
+        return self.latest_ns if self.received_before_ns is None else self.received_before_ns
+
+    @property
+    def transmit_earliest_ns(self) -> int:
+        """What it showed at the earliest when the answer left (T3)."""
+        return self.earliest_ns
+
+    @property
+    def residence_ns(self) -> int | None:
+        """How long the server had the question, if it said so."""
+        if self.received_before_ns is None:
+            return None
+        return self.latest_ns - self.received_before_ns
 
 
 def parse_time(text: str, zone: tzinfo = UTC) -> ServerTime:
@@ -91,6 +115,8 @@ def read_answer(text: str, *, cut_off: bool, zone: tzinfo = UTC) -> ServerTime:
     """
     if text.lower().startswith("error"):
         raise UnreadableAnswer(f"the server says {shown(text, 200)}")
+    if match := _EXACT.fullmatch(text):
+        return _exact(text, *match.groups())
     try:
         found = parse_time(text, zone)
     except UnreadableAnswer:
@@ -100,6 +126,22 @@ def read_answer(text: str, *, cut_off: bool, zone: tzinfo = UTC) -> ServerTime:
     if cut_off and _EPOCH.fullmatch(text) and abs(found.latest_ns) < 10**9 * NANOSECONDS:
         raise UnreadableAnswer(f"the answer broke off after {shown(text)}")
     return found
+
+
+def _exact(text: str, receipt: str, by: str, transmission: str) -> ServerTime:
+    received, sent = parse_time(receipt), parse_time(transmission)
+    if sent.latest_ns < received.latest_ns:
+        raise UnreadableAnswer(
+            "the server's clock ran backwards while it answered: "
+            f"received {receipt}, sent {transmission}"
+        )
+    return replace(
+        sent,
+        text=text,
+        resolution_ns=max(received.resolution_ns, sent.resolution_ns),
+        received_before_ns=received.latest_ns,
+        received_by=by,
+    )
 
 
 def _calendar(

@@ -5,15 +5,23 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from typing import Any
 
 import pytest
 
 from clients.clock.__main__ import main
+from clients.clock.answers import parse_time
+from clients.clock.asking import Asker, Failure
+from clients.clock.conversation import Conversation
+from clients.clock.estimate import Sample, estimate
+from clients.clock.steady import SteadyClock
+from services.clock.protocol import EXACT_QUESTION, rfc3339
 from tests.loopback.conftest import ROOT, StartServer, python, run_client
 
 TIMEOUT_S = 5.0
@@ -103,6 +111,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         (["--offset", "-20ms"], {"CLOCK_DRIFT_PPM": "-10000"}, -20_000_000, -10_000),
     ],
 )
+@pytest.mark.parametrize("question", ["exact", "plain"])
 def test_the_offset_that_the_server_was_told_is_within_the_bound(
     start_server: StartServer,
     capsys: pytest.CaptureFixture[str],
@@ -110,21 +119,38 @@ def test_the_offset_that_the_server_was_told_is_within_the_bound(
     environment: dict[str, str],
     offset_ns: int,
     drift_ppm: int,
+    question: str,
 ) -> None:
     server = start_server("services.clock", *options, environment=environment)
     told = server.wait_for("listening")
-    assert client(server.port, "--count", "10", "--json") == 0
+    words = ["--plain"] if question == "plain" else []
+    assert client(server.port, "--count=20", "--max-drift=10000", "--json", *words) == 0
     made = document(capsys)
-    assert len(made["requests"]) == 10
-    started = time.strptime(told["started"][:19], "%Y-%m-%dT%H:%M:%S")
-    started_ns = int(time.mktime(started) - time.timezone) * S + int(told["started"][20:29])
-    best = made["requests"][made["summary"]["best_number"] - 1]
-    assert best["rtt_ns"] == made["summary"]["rtt_min_ns"]
-    # The truth moves while the question is under way: 1 % of the round trip, rounded up.
-    slack_ns = abs(drift_ppm) * best["rtt_ns"] // 1_000_000 + 1_000
-    truth_ns = offset_ns + (best["sent_wall_ns"] - started_ns) * drift_ppm // 1_000_000
-    assert abs(made["summary"]["offset_ns"] - truth_ns) <= best["rtt_ns"] / 2 + slack_ns
-    assert made["summary"]["bound_ns"] <= best["rtt_ns"] / 2 + 1
+    assert len(made["requests"]) == 20
+    started_ns = parse_time(told["started"]).earliest_ns
+    summary = made["summary"]
+    truth_ns = offset_ns + (summary["at_wall_ns"] - started_ns) * drift_ppm / 1e6
+    # 100 ns: "started" and the start of the drift are two readings of two clocks.
+    assert abs(summary["offset_ns"] - truth_ns) <= summary["bound_ns"] + 100
+    assert summary["question"] == question
+    least_ns = min(request["delay_ns"] for request in made["requests"])
+    assert summary["bound_ns"] <= least_ns / 2 + least_ns * 0.01 + 2
+    by = {"server_received": None, "sent": "kernel", "received": "kernel"}
+    if question == "exact":
+        by["server_received"] = "kernel"
+    if sys.platform == "linux":
+        assert [request["stamped_by"] for request in made["requests"]] == [by] * 20
+
+
+def test_the_servers_time_is_no_part_of_the_delay(
+    start_server: StartServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start_server("services.clock")
+    assert client(server.port, "--json") == 0
+    for request in document(capsys)["requests"]:
+        assert 0 < request["residence_ns"] < request["rtt_ns"]
+        # One more: the answers' last digit.
+        assert request["delay_ns"] == request["rtt_ns"] - request["residence_ns"] + 1
 
 
 def test_the_table_and_the_summary(
@@ -248,7 +274,7 @@ def test_a_late_answer_is_not_taken_for_that_to_the_next_question(
             connection.sendall(GOOD + late)  # more than was asked for
 
     with foreign(too_late, chatty) as port:
-        assert client(port, "--timeout", "300ms", "--count", "3", "--json") == 1
+        assert client(port, "--plain", "--timeout", "300ms", "--count", "3", "--json") == 1
     requests = document(capsys)["requests"]
     assert [request["status"] for request in requests] == ["timed out", "answered", "answered"]
     assert [request["server_text"] for request in requests[1:]] == [GOOD.decode().strip()] * 2
@@ -273,9 +299,131 @@ def test_bare_sends_the_question_alone(capsys: pytest.CaptureFixture[str]) -> No
         connection.sendall(GOOD)
 
     with foreign(exact) as port:
-        assert client(port, "--count", "1") == 0
+        assert client(port, "--count", "1", "--plain") == 0
         assert client(port, "--count", "1", "--bare") == 0
     assert asked == [b"what time is it?\n", b"what time is it?"]
+
+
+def knowing_only_the_plain_question(otherwise: Behaviour) -> Behaviour:
+    """Answer ``what time is it?``; do as ``otherwise`` says when something else is asked."""
+
+    def behave(connection: socket.socket) -> None:
+        while asked := connection.recv(1000, socket.MSG_PEEK):
+            if asked.startswith(EXACT_QUESTION):
+                otherwise(connection)
+                return
+            connection.recv(1000)
+            connection.sendall(f"{rfc3339(time.time_ns())}\n".encode())
+
+    return behave
+
+
+def silent(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.recv(1000)  # until the client has enough
+
+
+def complaining(connection: socket.socket) -> None:
+    while connection.recv(1000).startswith(EXACT_QUESTION):
+        connection.sendall(b"error: what?\n")
+        knowing_only_the_plain_question(silent)(connection)
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "reason"),
+    [
+        (complaining, "the server says 'error: what?'"),
+        (once(b"hello\n"), "'hello' is not a time that can be read"),
+        (once(b""), "the server closed the connection without an answer"),
+        (once(b"", reset=True), "the connection was lost before the answer"),
+        (silent, "no answer within 0.3 s"),
+        (
+            once(b"received 2026-11-22T19:03:18.9Z by kernel sent 2026-11-22T19:03:18.8Z\n"),
+            "the server's clock ran backwards while it answered",
+        ),
+        (
+            once(b"received 2026-11-22T19:03:18.1Z by kernel sent 2026-11-22T19:03:28.8Z\n"),
+            "the server says that it had the question for longer than the round trip took",
+        ),
+    ],
+    ids=["error", "nonsense", "close", "reset", "silence", "backwards", "longer than possible"],
+)
+def test_a_server_that_knows_only_the_plain_question_is_asked_that_from_then_on(
+    otherwise: Behaviour, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with foreign(knowing_only_the_plain_question(otherwise)) as port:
+        started = time.monotonic()
+        assert client(port, "--count=4", "--timeout=300ms", "--json") == 0
+        assert time.monotonic() - started < 2
+    printed = capsys.readouterr()
+    made = json.loads(printed.out)
+    assert printed.err == ""
+    assert made["summary"]["question"] == "plain"
+    assert reason in made["summary"]["fallback"]
+    for request in made["requests"]:
+        assert abs(request["offset_ns"]) <= request["bound_ns"]
+
+
+def test_a_server_that_answers_everything_with_one_time_is_understood(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with foreign(answering(lambda: rfc3339(time.time_ns()))) as port:
+        assert client(port) == 0
+    out = capsys.readouterr().out
+    assert "2 asked, 2 answered" in out
+    assert "asked plainly, so when the question arrived is not known: it answers the exact" in out
+
+
+def test_a_server_that_is_restarted_in_mid_run_with_another_clock(
+    start_server: StartServer,
+) -> None:
+    first = start_server("services.clock", "--offset=-10s")
+    with Conversation("127.0.0.1", first.port, TIMEOUT_S) as conversation:
+        asker = Asker(conversation, UTC, TIMEOUT_S)
+        outcomes = [asker.ask(number) for number in range(1, 6)]
+        assert first.stop() == 0
+        outcomes.append(asker.ask(6))
+        start_server("services.clock", "--offset=10s", "--port", str(first.port))
+        outcomes += [asker.ask(number) for number in range(7, 12)]
+    missed = outcomes.pop(5)
+    assert isinstance(missed, Failure)
+    assert missed.status == "unreachable"
+    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+    assert len(samples) == 10
+    found = estimate(samples)
+    (step,) = found.steps
+    assert (step.clock, step.after_number, step.before_number) == ("the server", 5, 7)
+    assert step.earliest_ns <= 20 * S <= step.latest_ns
+    assert abs(found.offset_ns - 10 * S) <= found.bound_ns
+
+
+def test_a_server_whose_time_runs_backwards_is_said_to(capsys: pytest.CaptureFixture[str]) -> None:
+    shown_ns = iter(range(time.time_ns(), 0, -2 * S))
+    with foreign(answering(lambda: rfc3339(next(shown_ns)))) as port:
+        assert client(port, "--count=3") == 0
+    out = capsys.readouterr().out
+    assert "the server's clock was set between questions 1 and 2, by -2." in out
+    assert "the server's clock was set between questions 2 and 3, by -2." in out
+
+
+def test_a_step_of_this_machines_clock_is_seen_and_bends_no_figure(
+    start_server: StartServer,
+) -> None:
+    server = start_server("services.clock")
+    step_ns = 0
+    clock = SteadyClock(wall_clock_ns=lambda: time.time_ns() + step_ns)
+    with Conversation("127.0.0.1", server.port, TIMEOUT_S, clock) as conversation:
+        asker = Asker(conversation, UTC, TIMEOUT_S)
+        outcomes = [asker.ask(number) for number in range(1, 6)]
+        step_ns = 3600 * S
+        outcomes += [asker.ask(number) for number in range(6, 11)]
+    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+    assert len(samples) == 10
+    found = estimate(samples)
+    (step,) = found.steps
+    assert (step.clock, step.after_number, step.before_number) == ("this machine", 5, 6)
+    assert abs(step.earliest_ns - step_ns) < 1_000_000
+    assert abs(found.offset_ns + step_ns) <= found.bound_ns + 10_000
 
 
 def test_no_server_there_is_one_line_and_exit_1() -> None:
