@@ -6,6 +6,11 @@ Human form (the default)::
 
 JSON form (``--log json``) has the same fields: ``time``, ``service``, ``event``, then the event's
 own. Values that come from a peer are escaped, so that no request can forge a line (CWE-117).
+
+A line is written and flushed at once. A server of one thread that has thousands of events a second
+may ``keep`` lines instead, whose fields it has formatted once with ``shown``, and ``flush`` them
+when there is nothing else to do; they are at most ``KEPT_MS`` old when they are written, if it does
+so before it waits for anything.
 """
 
 import json
@@ -16,6 +21,9 @@ from collections.abc import Callable
 from typing import TextIO
 
 Value = str | int | float | bool | None
+
+KEPT_MS = 50
+"""How long lines may be kept back, in milliseconds."""
 
 
 class Events:
@@ -35,25 +43,65 @@ class Events:
     ) -> None:
         self.service = service
         self.style = style
+        self.kept: list[str] = []
+        """Lines that ``flush`` is to write: ask whether there are any, and leave them alone."""
         self._stream = sys.stdout if stream is None else stream
         self._wall_clock_ns = wall_clock_ns
         self._lock = threading.Lock()
+        self._kept_since_ms = 0
+        self._now_ms = -1
+        self._moment = ""  # _now_ms as text
+        if style == "json":
+            self._form = ('{"time": "', f'", "service": "{service}", "event": "', '"', ", ", "}\n")
+        else:
+            self._form = ("", f" {service} ", "", " ", "\n")
 
     def __call__(self, event: str, **fields: Value) -> None:
         """Write ``event`` with its fields, in the order given."""
         if self.style == "off":
             return
+        start, before_event, after_event, separator, end = self._form
         moment = timestamp(self._wall_clock_ns())
+        shown = separator + self.shown(**fields) if fields else ""
+        self._write(f"{start}{moment}{before_event}{event}{after_event}{shown}{end}")
+
+    def shown(self, **fields: Value) -> str:
+        """Return the fields as they stand in a line of this style: for ``keep``."""
         if self.style == "json":
-            record = {"time": moment, "service": self.service, "event": event, **fields}
-            line = json.dumps(record)
-        else:
-            line = " ".join(
-                [moment, self.service, event, *(f"{k}={_shown(v)}" for k, v in fields.items())]
-            )
+            return json.dumps(fields)[1:-1]
+        return " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
+
+    @property
+    def separator(self) -> str:
+        """Return what stands between two fields."""
+        return self._form[3]
+
+    def keep(self, first: str, second: str, shown: str) -> None:
+        """Keep two events that have the same fields, as ``shown``; call from one thread only."""
+        now_ms = self._wall_clock_ns() // 1_000_000
+        if now_ms != self._now_ms:
+            self._now_ms, self._moment = now_ms, timestamp(now_ms * 1_000_000)
+            if not self.kept:
+                self._kept_since_ms = now_ms
+            elif not 0 <= now_ms - self._kept_since_ms < KEPT_MS:  # also where the clock steps
+                self.flush()
+                self._kept_since_ms = now_ms
+        start, before_event, after_event, separator, end = self._form
+        head, tail = f"{start}{self._moment}{before_event}", f"{after_event}{separator}{shown}{end}"
+        self.kept.append(f"{head}{first}{tail}{head}{second}{tail}")
+
+    def flush(self) -> None:
+        """Write the lines that are kept."""
+        if self.kept:
+            self._write("")
+
+    def _write(self, text: str) -> None:
         with self._lock:
+            if self.kept:
+                text = "".join(self.kept) + text
+                self.kept.clear()
             try:
-                self._stream.write(line + "\n")
+                self._stream.write(text)
                 self._stream.flush()
             except OSError:  # EPIPE, ENOSPC: nobody can read the log; serving goes on
                 pass

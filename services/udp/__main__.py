@@ -91,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with server_socket:
         address, own_port = server_socket.getsockname()[:2]
         events("listening", address=address, port=own_port, **shown)
-        server = PingServer(server_socket, drop, events)
+        probability = None if settings.drop_schedule is not None else settings.drop
+        server = PingServer(server_socket, drop, events, probability)
         server.serve(lifetime)
     events("stopped", reason=lifetime.reason, **server.counts)
     return 0

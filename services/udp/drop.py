@@ -46,6 +46,8 @@ class ScheduledDrop:
 
     def __call__(self, client: Hashable) -> bool:
         """Return True to drop this client's next datagram."""
+        if isinstance(client, tuple):
+            client = client[:2]  # IPv6 addresses go on with flow label and scope
         position = self._received.pop(client, 0) + 1
         self._received[client] = position
         if len(self._received) > self._clients_remembered:

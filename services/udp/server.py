@@ -10,19 +10,24 @@ its answer needs nothing but the datagram itself, and sending does not wait for 
 nobody can hold the loop up, and the kernel queues what arrives meanwhile. A thread per datagram
 would only add its cost: microseconds of starting for microseconds of work.
 
-Two log lines a datagram: ``received``, then what became of it.
+Two log lines a datagram: ``received``, then what became of it. They are written when there is
+nothing to receive, or after ``KEPT_MS``: a system call for each would cost more than the answer.
 """
 
 import errno
 import socket
+import struct
+import sys
 import time
-from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 from services.events import Events
 from services.lifetime import TICK_S, Lifetime
 from services.udp import protocol
+from services.udp.account import Accounts
 from services.udp.drop import DropDecision
+from services.udp.stamps import LastReceived, WallClock
 
 Address = tuple[Any, ...]
 """As the socket module gives it: host and port, and two numbers more for IPv6."""
@@ -45,6 +50,10 @@ PAUSE_AFTER_RECEIVE_ERROR_S = 0.05
 """An error of receiving that lasts must not become a busy loop."""
 
 
+DATAGRAMS_BETWEEN_LOOKS = 64
+"""After how many datagrams in a row the loop asks whether to end."""
+
+
 class ServerError(Exception):
     """The server cannot start; the text is a sentence with the way out."""
 
@@ -60,7 +69,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
         reason = (getattr(error, "strerror", None) or "that is no host name").lower()
         raise ServerError(f"bind {host}:{port}: {reason} (set UDP_HOST or --host)") from error
     try:
-        server.settimeout(TICK_S)
+        _set_timeout(server)
         server.bind(address)
     except OSError as error:
         server.close()
@@ -70,67 +79,197 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return server
 
 
+def _set_timeout(server: socket.socket) -> None:
+    """Make receiving and sending wait for a tick at most.
+
+    Python's own timeouts cost one more system call (poll) for each call; the kernel's cost none.
+    """
+    if sys.platform == "win32":  # there the option takes no struct timeval
+        server.settimeout(TICK_S)
+        return
+    tick = struct.pack("@ll", 0, round(TICK_S * 1e6))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, tick)
+
+
 class PingServer:
     """Answers what comes in on ``server``, except for what ``drop`` picks.
 
-    ``counts`` holds what the log's ``stopped`` line shows: received is always the sum of dropped,
-    answered, unanswered and ignored.
+    ``drop_probability`` is what an account tells; None: drops go by a schedule.
     """
 
-    def __init__(self, server: socket.socket, drop: DropDecision, events: Events) -> None:
-        self.counts = Counter(received=0, dropped=0, answered=0, unanswered=0, ignored=0)
+    def __init__(
+        self,
+        server: socket.socket,
+        drop: DropDecision,
+        events: Events,
+        drop_probability: float | None = None,
+    ) -> None:
         self._socket = server
+        self._send_to = server.sendto
         self._own_address: str = server.getsockname()[0]
         self._drop = drop
+        self._drop_probability = drop_probability
         self._events = events
+        self._logs = events.style != "off"
+        self._dropped = self._answered = self._unanswered = self._ignored = 0
+        self._accounts = Accounts(time.monotonic_ns)
+        self._last_received = LastReceived(server)
+        self._wall_clock = WallClock()
+        before, _, after = events.shown(ping="%").partition("%")
+        self._around_ping = (events.separator + before, after)
+        # A client sends many datagrams, most of the same size.
+        self._shown = lru_cache(1024)(
+            lambda client, size: events.shown(client=f"{client[0]}:{client[1]}", bytes=size)
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the log's ``stopped`` line shows; received is the sum of the others."""
+        ends = {
+            "dropped": self._dropped,
+            "answered": self._answered,
+            "unanswered": self._unanswered,
+            "ignored": self._ignored,
+        }
+        return {"received": sum(ends.values()), **ends}
 
     def serve(self, lifetime: Lifetime) -> None:
         """Answer until ``lifetime`` is over."""
-        while not lifetime.over():
-            try:
-                datagram, client = self._socket.recvfrom(protocol.LARGEST_DATAGRAM)
-            except TimeoutError:
-                continue
-            except OSError as error:
-                # ECONNREFUSED or ECONNRESET for an answer that met a closed port (systems other
-                # than Linux report it here), ENETDOWN, ENOMEM: the next datagram may be fine.
-                self._events("receive_failed", error=_name(error))
-                time.sleep(PAUSE_AFTER_RECEIVE_ERROR_S)
-                continue
-            self.handle(datagram, client)
+        receive, handle, events = self._socket.recvfrom, self.handle, self._events
+        try:
+            while not lifetime.over():
+                for _ in range(DATAGRAMS_BETWEEN_LOOKS):
+                    try:
+                        datagram, client = receive(
+                            protocol.LARGEST_DATAGRAM, socket.MSG_DONTWAIT if events.kept else 0
+                        )
+                    except (BlockingIOError, TimeoutError):  # nothing there: now, or for a tick
+                        if not events.kept:
+                            break
+                        events.flush()
+                    except OSError as error:
+                        # ECONNREFUSED or ECONNRESET for an answer that met a closed port (systems
+                        # other than Linux report it here), ENETDOWN, ENOMEM: the next may be fine.
+                        events("receive_failed", error=_name(error))
+                        time.sleep(PAUSE_AFTER_RECEIVE_ERROR_S)
+                    else:
+                        handle(datagram, client)
+        finally:
+            events.flush()
 
     def handle(self, datagram: bytes, client: Address) -> None:
         """Answer one datagram, or drop it."""
+        if datagram.startswith(protocol.SPECIAL):
+            self._handle_special(datagram, client)
+        elif self._drop(client):
+            self._dropped += 1
+            if self._logs:
+                self._keep("dropped", datagram, client)
+        else:
+            self._answer(protocol.confirm(datagram), datagram, client)
+
+    def _handle_special(self, datagram: bytes, client: Address) -> None:
+        """Handle what may be more than a text to be confirmed; it may be one all the same."""
         if datagram == protocol.HEALTH_CHECK and protocol.is_own_machine(
             client[0], self._own_address
         ):
             self._send(protocol.confirm(datagram), client)
-            return
+        elif numbered := protocol.match_numbered(datagram):
+            run, ping, number = numbered.groups()
+            about = f"{run.decode()}/{ping.decode()}" if self._logs else ""
+            if self._drop(client):
+                self._dropped += 1
+                end = protocol.DROPPED
+                if self._logs:
+                    self._keep("dropped", datagram, client, about)
+            elif self._answer(protocol.confirm(datagram, self._times()), datagram, client, about):
+                end = protocol.ANSWERED
+            else:
+                end = protocol.UNANSWERED
+            self._accounts.note(run, int(number), end)
+        elif question := protocol.find_account_question(datagram):
+            self._send(self._account(question, len(datagram)), client)
+        elif self._drop(client):
+            self._dropped += 1
+            if self._logs:
+                self._keep("dropped", datagram, client)
+        elif protocol.is_going_round(datagram):
+            self._ignored += 1
+            fields = self._about(datagram, client)
+            self._events("received", **fields)
+            why = "servers are answering each other's answers"
+            self._events("ignored", **fields, why=why)
+        else:
+            self._answer(protocol.confirm(datagram), datagram, client)
+
+    def _answer(self, answer: bytes, datagram: bytes, client: Address, ping: str = "") -> bool:
+        try:
+            self._send_to(answer, client)
+        except OSError as error:
+            self._unanswered += 1
+            about = self._about(datagram, client)
+            why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
+            self._events("received", **about)
+            self._events("unanswered", **about, error=_name(error), why=why)
+            return False
+        self._answered += 1
+        if self._logs:
+            self._keep("answered", datagram, client, ping)
+        return True
+
+    def _send(self, answer: bytes, client: Address) -> None:
+        """Send what is neither counted nor logged."""
+        try:
+            self._send_to(answer, client)
+        except OSError:  # as in WHY_UNANSWERED; whoever asked will ask again
+            pass
+
+    def _times(self) -> bytes:
+        """Return what a confirmation tells of the datagram received last, just before its sending.
+
+        Nothing while somebody sets the wall clock: stamp and now would be of two clocks.
+        """
+        try:
+            received_ns = self._last_received.stamp_ns() if self._last_received.available else 0
+        except OSError:  # ENOENT: it has none, as for a datagram from before the first asking
+            received_ns = 0
+        now_ns = self._wall_clock.now_ns()
+        if now_ns is None:
+            return b""
+        held_ns = now_ns - received_ns if received_ns else 0
+        if not 0 <= held_ns <= protocol.LONGEST_HELD_NS:
+            return b""
+        return protocol.times_text(received_ns or now_ns, held_ns, received_ns != 0)
+
+    def _account(self, question: protocol.AccountQuestion, size: int) -> bytes:
+        run = question.run.encode()
+        account = protocol.Account(
+            question.run,
+            question.first,
+            self._accounts.complete_s(run),
+            self._drop_probability,
+            self._accounts.codes(run, question.first, question.last),
+        )
+        growth = protocol.LARGEST_GROWTH + protocol.LARGEST_TIMES
+        return account.datagram(min(size + growth, protocol.LARGEST_ACCOUNT))
+
+    def _about(self, datagram: bytes, client: Address) -> dict[str, str | int]:
         about: dict[str, str | int] = {"client": f"{client[0]}:{client[1]}", "bytes": len(datagram)}
         if ping := protocol.find_ping(datagram[: protocol.QUOTE_LIMIT]):
             about["ping"] = f"{ping.run}/{ping.request}.{ping.attempt}"
-        self.counts["received"] += 1
-        self._events("received", **about)
-        if self._drop(client[:2]):
-            self.counts["dropped"] += 1
-            self._events("dropped", **about)
-        elif protocol.is_going_round(datagram):
-            self.counts["ignored"] += 1
-            self._events("ignored", **about, why="servers are answering each other's answers")
-        elif error := self._send(protocol.confirm(datagram), client):
-            self.counts["unanswered"] += 1
-            why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
-            self._events("unanswered", **about, error=_name(error), why=why)
-        else:
-            self.counts["answered"] += 1
-            self._events("answered", **about)
+        return about
 
-    def _send(self, answer: bytes, client: Address) -> OSError | None:
-        try:
-            self._socket.sendto(answer, client)
-        except OSError as error:
-            return error
-        return None
+    def _keep(self, what: str, datagram: bytes, client: Address, ping: str = "") -> None:
+        """Log that a datagram was received, and ``what`` became of it."""
+        events = self._events
+        shown = self._shown(client, len(datagram))
+        if not ping and (found := protocol.find_ping(datagram[: protocol.QUOTE_LIMIT])):
+            ping = f"{found.run}/{found.request}.{found.attempt}"
+        if ping:  # letters and digits: needs no escaping
+            before, after = self._around_ping
+            shown = f"{shown}{before}{ping}{after}"
+        events.keep("received", what, shown)
 
 
 def check(host: str, port: int, tries: int = 3, timeout_s: float = 1.0) -> str:

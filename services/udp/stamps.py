@@ -1,0 +1,112 @@
+"""When a datagram came and went, by the kernel's clock readings, and how far they can be trusted.
+
+The kernel stamps a packet when it comes in, before the program is woken (socket(7), and
+Documentation/networking/timestamping.rst of Linux). So a busy machine, which wakes programs late,
+does not spoil the figure. Its stamps are of the wall clock, which may be set at any moment, so each
+is held against the monotonic clock: both run at the same rate, also while NTP slews them, so their
+difference changes only when somebody sets the wall clock.
+
+Linux on 64-bit machines; elsewhere programs read the clock themselves.
+"""
+
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+if sys.platform == "linux":
+    import fcntl
+
+SIOCGSTAMPNS = 0x8907
+"""ioctl: the receive stamp of the datagram that the program took last."""
+
+SO_TIMESTAMPING = 37
+SOF_TIMESTAMPING_RX_SOFTWARE = 1 << 3
+SOF_TIMESTAMPING_SOFTWARE = 1 << 4
+SOF_TIMESTAMPING_TX_SCHED = 1 << 8
+"""Linux's numbers (linux/net_tstamp.h): the socket module does not name them."""
+
+_TIMESPEC = struct.Struct("=qq")
+
+PREEMPTED_NS = 20_000
+"""Two clock readings one after the other that are further apart were interrupted: read again."""
+
+
+def timespec_ns(data: bytes | bytearray) -> int:
+    """Return nanoseconds of the ``struct timespec`` at the beginning of ``data``; 0 means none."""
+    seconds: int
+    nanoseconds: int
+    seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+class LastReceived:
+    """The kernel's receive stamps of a socket, asked for only where somebody wants to know.
+
+    One ioctl(2) for such a datagram, nothing for any other; ancillary data would cost each.
+    """
+
+    def __init__(self, receiving: socket.socket) -> None:
+        self._file = receiving.fileno()
+        self._room = bytearray(_TIMESPEC.size)
+        self.available = sys.platform == "linux" and sys.maxsize > 2**32
+        if self.available:
+            try:
+                self.stamp_ns()
+            except FileNotFoundError:  # ENOENT: it can, but there has been no datagram yet
+                pass
+            except OSError:  # ENOTTY, EOPNOTSUPP: not this kernel
+                self.available = False
+
+    def stamp_ns(self) -> int:
+        """Return when the last datagram came, in wall-clock nanoseconds. Raises OSError."""
+        fcntl.ioctl(self._file, SIOCGSTAMPNS, self._room)
+        return timespec_ns(self._room)
+
+
+class WallClock:
+    """The wall clock's lead over the monotonic clock, and whether it has changed.
+
+    ``wall_ns`` and ``monotonic_ns`` are arguments so that a test can hand over its own.
+    """
+
+    def __init__(
+        self,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._wall_ns = wall_ns
+        self._monotonic_ns = monotonic_ns
+        self.steps: list[int] = []
+        """By how many nanoseconds somebody has set the wall clock, each time."""
+        self.lead_ns, self._doubt_ns = self._measure()
+
+    def now_ns(self) -> int | None:
+        """Return wall-clock nanoseconds, or None if the clock has been set since the last call.
+
+        A step back of less than ``PREEMPTED_NS``, or forward of less than a microsecond or two,
+        passes for none, and bends a figure by no more.
+        """
+        wall_ns = self._wall_ns()
+        lost_ns = self._monotonic_ns() - wall_ns + self.lead_ns  # between the two readings
+        if -self._doubt_ns - 1000 <= lost_ns <= PREEMPTED_NS:
+            return wall_ns
+        lead_ns, doubt_ns = self._measure()
+        step_ns = lead_ns - self.lead_ns
+        if abs(step_ns) <= self._doubt_ns + doubt_ns + 1000:  # it was only interrupted
+            return self._wall_ns()
+        self.steps.append(step_ns)
+        self.lead_ns, self._doubt_ns = lead_ns, doubt_ns
+        return None
+
+    def _measure(self) -> tuple[int, int]:
+        """Return the lead and its bound of error: of nine readings, the one done quickest."""
+        best = (0, 1 << 62)
+        for _ in range(9):
+            before_ns = self._monotonic_ns()
+            wall_ns = self._wall_ns()
+            doubt_ns = (self._monotonic_ns() - before_ns + 1) // 2
+            if doubt_ns < best[1]:
+                best = (wall_ns - before_ns - doubt_ns, doubt_ns)
+        return best
