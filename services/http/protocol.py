@@ -29,11 +29,10 @@ without a length has no body, 6.3).
 """
 
 import dataclasses
-import functools
 import ipaddress
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PORT = 12345
 """TCP port of the web server."""
@@ -52,6 +51,12 @@ MAX_BODY_BYTES = 65536
 
 MAX_CHUNK_LINE_BYTES = 256
 """Size and extensions of one chunk; more gives 400."""
+
+MAX_KNOWN_HEADS = 256
+"""Heads whose parsed form is remembered, since clients send the same head again and again."""
+
+MAX_KNOWN_HEAD_BYTES = 2048
+"""Longer heads are parsed each time, so that what is remembered stays small."""
 
 MAX_LEADING_EMPTY_LINES = 4
 """Empty lines ignored before a request (RFC 9112, section 2.2); more gives 400."""
@@ -181,6 +186,19 @@ class RequestReader:
         if not self._ended:
             self._buffer += data
 
+    def receive(self, data: bytes) -> Request | None:
+        """``feed`` and ``next_request`` in one; return and raise as the latter does.
+
+        What is exactly one head that was parsed before, as most requests are, costs one look-up.
+        """
+        if not self._buffer and self._request is None and not self._ended:
+            known = _known_heads.get(data)
+            if known is not None:
+                self._empty_lines = 0
+                return known
+        self.feed(data)
+        return self.next_request()
+
     def next_request(self) -> Request | None:
         """Return the next complete request, None if more bytes are needed.
 
@@ -220,8 +238,9 @@ class RequestReader:
             head = self._take_head()
             if head is None:
                 return None
-            request = parse_head(head)
+            request = _known_heads.get(head) or parse_head(head)
             if not request.chunked and not request.content_length:
+                _remember(head, request)
                 return request
             self._request = request
             self._chunks = ChunkedDecoder(MAX_BODY_BYTES) if request.chunked else None
@@ -375,12 +394,24 @@ def check_unfinished_head(head: bytearray) -> None:
         raise ProtocolError(431, f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.")
 
 
-@functools.lru_cache(maxsize=256)
+_known_heads: dict[bytes, Request] = {}
+"""Heads of requests without a body that leave the connection open, and what they were parsed to.
+
+``parse_head`` is a pure function, so this changes how long it takes and nothing else.
+"""
+
+
+def _remember(head: bytes, request: Request) -> None:
+    if request.keep_alive and len(head) <= MAX_KNOWN_HEAD_BYTES and head not in _known_heads:
+        if len(_known_heads) >= MAX_KNOWN_HEADS:
+            _known_heads.clear()
+        _known_heads[head] = request
+
+
 def parse_head(head: bytes) -> Request:
     """Return the request of a complete head (it ends in an empty line), its body still missing.
 
-    Memoised, since browsers and load tools send the same head again and again. Raises
-    ProtocolError.
+    Raises ProtocolError.
     """
     check_unfinished_head(bytearray(head[:MAX_REQUEST_LINE_BYTES]))
     first_line, *lines = head[:-4].split(b"\r\n")
@@ -604,38 +635,54 @@ def _keep_alive(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """One answer. ``fields`` go out as they are, after Date; the lengths are added here.
+class FileBody:
+    """A body too large to be kept in memory: the first ``size`` bytes of the file at ``path``."""
 
-    Raises ValueError for a field that would split the response (our own mistake, never a peer's).
+    path: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer. ``fields`` go out as they are; Date, Connection and the length are added.
+
+    ``head`` is the part that is always the same, made once. Raises ValueError for a field that
+    would split the response (our own mistake, never a peer's).
     """
 
     status: int
     fields: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    body: bytes | FileBody = b""
+    head: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        lines = [f"HTTP/1.1 {self.status} {REASONS[self.status]}"]
         for name, value in self.fields:
             if not _FIELD_NAME.fullmatch(name) or not _FIELD_SAFE.fullmatch(value):
                 raise ValueError(f"not a field to send: {name!r}: {value!r}")
+            lines.append(f"{name}: {value}")
+        if self.status != 204:  # RFC 9110, section 8.6: 204 has no Content-Length
+            lines.append(f"Content-Length: {len(self.body)}")
+        head = "\r\n".join([*lines, "Date: "]).encode("latin-1")
+        object.__setattr__(self, "head", head)  # what a frozen dataclass has instead of assignment
 
 
 def serialize_response(
     response: Response, *, date: str, connection: str = "", without_body: bool = False
 ) -> bytes:
-    """Return status line, fields and body in one piece.
+    """Return status line, fields and body in one piece; of a ``FileBody`` nothing but the head.
 
     ``date`` is in IMF-fixdate; ``connection`` is the value of the Connection field ("" for none);
     ``without_body`` answers HEAD: the same fields, Content-Length included, and no body.
     """
-    lines = [f"HTTP/1.1 {response.status} {REASONS[response.status]}", f"Date: {date}"]
-    lines += [f"{name}: {value}" for name, value in response.fields]
-    if response.status != 204:  # RFC 9110, section 8.6: 204 has no Content-Length
-        lines.append(f"Content-Length: {len(response.body)}")
-    if connection:
-        lines.append(f"Connection: {connection}")
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if without_body else head + response.body
+    end = f"{date}\r\nConnection: {connection}\r\n\r\n" if connection else f"{date}\r\n\r\n"
+    body = response.body
+    if without_body or isinstance(body, FileBody):
+        return response.head + end.encode("ascii")
+    return b"".join((response.head, end.encode("ascii"), body))
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

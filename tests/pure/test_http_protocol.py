@@ -462,7 +462,7 @@ def test_whatever_is_sent_in_chunks_comes_out_again(body: bytes, sizes: list[int
 def test_response_is_serialized_with_exact_lengths() -> None:
     response = Response(200, (("Content-Type", "text/plain"),), b"h\xc3\xa9")
     send = functools.partial(serialize_response, response, date="D")
-    head = b"HTTP/1.1 200 OK\r\nDate: D\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nDate: D\r\n"
     assert send() == head + b"\r\nh\xc3\xa9"
     assert send(connection="close") == head + b"Connection: close\r\n\r\nh\xc3\xa9"
     assert send(without_body=True) == head + b"\r\n"
