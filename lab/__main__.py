@@ -10,6 +10,12 @@ from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.settings import ROOT
 
+SHELL_SCRIPTS = (
+    ".ci/run",
+    "lab/vm/make-disk.sh",
+    "lab/vm/guest/usr/local/sbin/progres-lab-guest",
+)
+
 
 def main(arguments: list[str]) -> int:
     """Run one command and return the exit status; an error says step, cause and way out."""
@@ -103,7 +109,7 @@ def _lint(_: list[str]) -> int:
         ["ruff", "check", "."],
         ["mypy"],
         ["hadolint", "Dockerfile"],
-        ["shellcheck", ".ci/run"],
+        ["shellcheck", *SHELL_SCRIPTS],
     ]
     failed = [
         check[0]

@@ -36,7 +36,7 @@ done
 
 cp "$root"/boot/vmlinuz-* "$out/vmlinuz"
 cp "$root"/boot/initrd.img-* "$out/initrd"
-rm -rf "$root"/boot/*
+rm -rf "${root:?}"/boot/*
 
 # No journal: the disk is never written, each run writes to a snapshot that is thrown away.
 mkfs.ext4 -q -F -L root -O ^has_journal -E nodiscard -d "$root" "$out/disk.raw" "$size"
