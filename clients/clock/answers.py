@@ -41,7 +41,7 @@ _CTIME = re.compile(
     re.ASCII,
 )
 _EPOCH = re.compile(r"(-?\d+)(?:\.(\d+))?", re.ASCII)
-_EXACT = re.compile(r"received (\S{20,40}) by (kernel|process) sent (\S{20,40})", re.ASCII)
+_EXACT = re.compile(r"received (\S{19,40}Z) by (kernel|process) sent (\S{19,40}Z)", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _YEARS_S = (-62135596800, 253402300799)  # 0001-01-01 to 9999-12-31
 

@@ -106,7 +106,36 @@ def test_what_is_not_a_time_is_refused_and_quoted(text: str) -> None:
     assert len(str(refusal.value)) < 200
 
 
-@given(text=st.text(max_size=40))
+EXACT = "received 2026-11-22T19:03:18.975100000Z by kernel sent 2026-11-22T19:03:18.975123456Z"
+
+
+def test_the_exact_answer_says_when_the_question_came_and_when_the_answer_left() -> None:
+    found = read_answer(EXACT, cut_off=False)
+    assert found.transmit_earliest_ns == NOW_S * S + 975123456
+    assert found.receive_latest_ns == NOW_S * S + 975100001  # its last digit may have been cut
+    assert found.residence_ns == 23456
+    assert (found.received_by, found.resolution_ns, found.text) == ("kernel", 1, EXACT)
+
+
+def test_the_plain_answer_is_one_reading_of_which_both_bounds_are() -> None:
+    found = read_answer("2026-11-22T19:03:18Z", cut_off=False)
+    assert (found.transmit_earliest_ns, found.receive_latest_ns) == (NOW_S * S, NOW_S * S + S)
+    assert found.residence_ns is None
+
+
+def test_a_clock_that_runs_backwards_while_it_answers_is_refused() -> None:
+    with pytest.raises(UnreadableAnswer, match="ran backwards while it answered"):
+        read_answer(EXACT.replace("sent 2026", "sent 2025"), cut_off=False)
+
+
+@pytest.mark.parametrize("at", range(len(EXACT)))
+def test_an_exact_answer_that_was_cut_is_refused(at: int) -> None:
+    for cut_off in (False, True):
+        with pytest.raises(UnreadableAnswer):
+            read_answer(EXACT[:at], cut_off=cut_off)
+
+
+@given(text=st.one_of(st.text(max_size=40), st.from_regex(r"received .* by kernel sent .*")))
 def test_any_text_is_a_time_or_unreadable(text: str) -> None:
     refusal = ""
     try:

@@ -18,8 +18,8 @@ BASE_RTT_NS = 4_000_000
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_truth_is_in_the_interval_and_the_interval_is_the_two_fastest_ways(loss: float) -> None:
-    # 4 x 4 x 4 x 2 x 4 x 2 = 1,024 runs in all, with fixed seeds. Loss is retransmission: it delays.
+def test_the_truth_is_in_the_interval_which_is_the_two_fastest_ways(loss: float) -> None:
+    # 4 x 4 x 4 x 2 x 4 x 2 = 1,024 runs in all, with fixed seeds. What is lost comes later.
     grid = product(OFFSETS_NS, DRIFTS_PPM, JITTERS_NS, ASYMMETRIES, range(2))
     for seed, (offset_ns, drift_ppm, jitter_ns, asymmetry, _) in enumerate(grid):
         path = Path(offset_ns, drift_ppm, BASE_RTT_NS, asymmetry, jitter_ns, loss)
