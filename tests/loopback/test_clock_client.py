@@ -1,5 +1,6 @@
 """The clock client against our server, and against servers that are not like ours."""
 
+import ctypes
 import json
 import signal
 import socket
@@ -251,7 +252,8 @@ def test_a_bad_answer_is_a_clear_line_and_counted(
     behaviour: Behaviour, message: str, status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with foreign(behaviour) as port:
-        assert client(port, "--timeout", "0.3s" if status == "timed out" else "5s") == 1
+        timeout = "0.3s" if status == "timed out" else "5s"
+        assert client(port, "--plain", "--timeout", timeout) == 1
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert [line[:5] for line in lines] == ["  1  ", "  2  "]
@@ -372,6 +374,43 @@ def test_a_server_that_answers_everything_with_one_time_is_understood(
     out = capsys.readouterr().out
     assert "2 asked, 2 answered" in out
     assert "asked plainly, so when the question arrived is not known: it answers the exact" in out
+
+
+def deaf_after_the_first_question(connection: socket.socket) -> None:
+    """Answer two questions exactly; throw away what comes for 100 ms before the second.
+
+    A filter on the socket does it, so the client's kernel sees a loss and sends again.
+    """
+    nothing = struct.pack("HBBI", 6, 0, 0, 0)  # the BPF program "return 0": keep no byte of it
+    program = ctypes.create_string_buffer(nothing)
+    for number in range(2):
+        connection.recv(1000)
+        received_ns = time.time_ns()
+        if number == 0:
+            filtering = struct.pack("HP", 1, ctypes.addressof(program))
+            connection.setsockopt(socket.SOL_SOCKET, 26, filtering)  # SO_ATTACH_FILTER
+        answer = f"received {rfc3339(received_ns)} by process sent {rfc3339(time.time_ns())}\n"
+        connection.sendall(answer.encode())
+        if number == 0:
+            time.sleep(0.1)
+            connection.setsockopt(socket.SOL_SOCKET, 27, 0)  # SO_DETACH_FILTER
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters and TCP_INFO are Linux's")
+def test_a_retransmission_is_seen_and_the_sample_rejected_but_for_the_bound(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with foreign(deaf_after_the_first_question) as port:
+        assert client(port, "--json") == 0
+    made = document(capsys)
+    clean, sent_again = made["requests"]
+    assert (clean["retransmissions"], clean["rejected"]) == (0, None)
+    assert sent_again["retransmissions"] >= 1
+    assert sent_again["rejected"] == "retransmission"
+    assert sent_again["delay_ns"] > 100_000_000
+    for figure in (clean, sent_again, made["summary"]):
+        assert abs(figure["offset_ns"]) <= figure["bound_ns"]
+    assert made["summary"]["bound_ns"] <= clean["bound_ns"] + 1_000
 
 
 def test_a_server_that_is_restarted_in_mid_run_with_another_clock(

@@ -34,11 +34,10 @@ def test_the_truth_is_in_the_interval_which_is_the_two_fastest_ways(loss: float)
         assert low_ppm - 0.01 <= drift_ppm <= high_ppm + 0.01, (path, seed)
 
 
-@pytest.mark.parametrize("drift_ppm", [0.0, 50.0])
-def test_its_error_is_ten_times_smaller_than_that_of_averaging(drift_ppm: float) -> None:
+def test_its_error_is_ten_times_smaller_than_that_of_averaging() -> None:
     ours_ns, averages_ns = [], []
     for seed in range(25):
-        path = Path(S, drift_ppm, jitter_ns=1_000_000)
+        path = Path(S, drift_ppm=50.0, jitter_ns=1_000_000)
         made = run(path, 300, 5_000_000, random.Random(seed))
         found = estimate(made.samples)
         ours_ns.append(abs(found.offset_ns - made.true_offset_ns(found.at_wall_ns)))

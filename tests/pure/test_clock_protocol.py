@@ -1,14 +1,18 @@
 """The clock server's pure core: where questions end, and what they are answered."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clients.clock.asking import PROBE_S
+from clients.clock.estimate import DRIFT_POINTS, MAX_DRIFT_PPM, OUTLIER_FACTOR
 from services.clock.protocol import (
     EXACT_QUESTION,
     MAX_SENTENCE_BYTES,
+    PORT,
     QUESTION,
     QuestionSplitter,
     Receipt,
@@ -123,3 +127,17 @@ def test_the_exact_answer_says_when_the_question_came_who_noted_it_and_when_it_l
 )
 def test_every_complaint_is_one_line_that_begins_with_error(line: bytes) -> None:
     assert re.fullmatch(rb"error: [ -~]{10,100}\n", line)
+
+
+def test_the_page_about_the_protocol_says_what_the_code_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clock.md").read_text()
+    for stated in (
+        QUESTION.decode(),
+        EXACT_QUESTION.decode(),
+        f"Port {PORT}",
+        f"silent for {PROBE_S:g} s",
+        f"less than {MAX_DRIFT_PPM:g} ppm",
+        f"up to {DRIFT_POINTS} stretches",
+        f"more than {OUTLIER_FACTOR} times as far above",
+    ):
+        assert stated in page
