@@ -21,11 +21,10 @@ were cut into pieces: a fault counts from the first byte that proves it.
 Strict where leniency lets two programs read one message differently ("request smuggling"):
 RFC 9112 sections 2.2 (line ends), 3 (request line), 5 (fields), 6 and 7 (framing), 11.2.
 
-Left out on purpose: HTTP/0.9 (its request has no version, RFC 9112 no longer asks for it, and it
-is answered with 400), transfer codings other than chunked (6.1, 501), obs-fold (5.2, 400), a lone
-LF as the end of a line (2.2, 400), repeated Content-Length even if equal (6.3, 400), trailers
-(7.1.2: checked, then dropped), CONNECT and upgrades (no tunnel, no other protocol), 411 (a request
-without a length has no body, 6.3).
+Left out on purpose, each with its section in ``docs/http.md``: HTTP/0.9 (400), transfer codings
+other than chunked (501), obs-fold (400), a lone LF as the end of a line (400), repeated
+Content-Length even if equal (400), trailers (checked, then dropped), CONNECT and upgrades (no
+tunnel, no other protocol), 411 (a request without a length has no body).
 """
 
 import dataclasses
@@ -34,8 +33,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-PORT = 12345
-"""TCP port of the web server."""
+from services.http.limits import PORT as PORT
 
 MAX_REQUEST_LINE_BYTES = 8192
 """Longer gives 414. RFC 9112, section 3 recommends to support at least 8000."""
@@ -58,6 +56,18 @@ MAX_KNOWN_HEADS = 256
 MAX_KNOWN_HEAD_BYTES = 2048
 """Longer heads are parsed each time, so that what is remembered stays small."""
 
+MAX_CHUNK_EXCESS_BYTES = 16384
+"""What the chunk lines of a body may have beyond 16 bytes, and twice the data, for each chunk.
+
+Without it a body of 64 KiB could be spread over many megabytes of chunk extensions.
+"""
+
+MAX_NUMBER = 2**63 - 1
+"""A length beyond it is a fault (400) and not only too large (413): it overflows elsewhere."""
+
+MAX_KEPT_BODY_BYTES = 4096
+"""How much of a body ``Request.raw`` keeps as it arrived."""
+
 MAX_LEADING_EMPTY_LINES = 4
 """Empty lines ignored before a request (RFC 9112, section 2.2); more gives 400."""
 
@@ -70,10 +80,12 @@ REASONS = {
     100: "Continue",
     200: "OK",
     204: "No Content",
+    304: "Not Modified",
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    412: "Precondition Failed",
     413: "Content Too Large",
     414: "URI Too Long",
     417: "Expectation Failed",
@@ -95,7 +107,10 @@ _TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789") | frozenset(
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/(\d)\.(\d)", re.ASCII)
 _FIELD_NAME = re.compile(_TOKEN)
 _FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?")
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'  # RFC 9110, section 5.6.4
+_CHUNK_LINE = re.compile(  # size *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
+    rf"([0-9A-Fa-f]{{1,16}})(?:[ \t]*;[ \t]*{_TOKEN}(?:[ \t]*=[ \t]*(?:{_TOKEN}|{_QUOTED}))?)*"
+)
 _PATH_AND_QUERY = re.compile(r"(/[^?]*)(?:\?(.*))?")
 _ABSOLUTE_FORM = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
 _AUTHORITY = re.compile(
@@ -105,8 +120,12 @@ _AUTHORITY = re.compile(
 # RFC 3986 also bars [ ] ^ ` { | } from paths and queries, but browsers send some of them bare
 # (WHATWG URL, percent-encode sets), and they are no danger here.
 _BARRED_IN_TARGET = re.compile(r"[\"#<>\\]|%(?![0-9A-Fa-f]{2})")
+_HTTP_0_9 = re.compile(r"GET [!-~]+")
 _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FIELD_SAFE = re.compile(r"[^\x00-\x1f\x7f]*")
+_CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+# RFC 9110, section 6.5.1: what frames or routes a message comes too late after its body.
+_BARRED_IN_TRAILERS = frozenset({"content-length", "transfer-encoding", "host"})
 
 
 class HttpError(Exception):
@@ -134,6 +153,10 @@ class Request:
     the order of arrival; bytes above 127 appear as Latin-1 characters. ``path`` is decoded from
     its percent-encoding exactly once ("*" for ``OPTIONS *``, empty for CONNECT). ``host`` is the
     authority of the target if it has one, else the Host field (empty if neither).
+
+    ``raw`` is what arrived, byte for byte: the empty lines before the request, its head, and of the
+    body as it was framed the first ``MAX_KEPT_BODY_BYTES``. ``conditional`` tells whether it has a
+    field that asks for an answer only under a condition (RFC 9110, section 13.1).
     """
 
     method: str
@@ -147,7 +170,9 @@ class Request:
     content_length: int = 0
     chunked: bool = False
     expects_continue: bool = False
+    conditional: bool = False
     body: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
 
     def field(self, name: str) -> str | None:
         """Return the value of the field (name in lower case), several joined by ", ", or None."""
@@ -168,6 +193,7 @@ class RequestReader:
         self._empty_lines = 0
         self._request: Request | None = None  # the one whose body is still arriving
         self._chunks: ChunkedDecoder | None = None
+        self._raw_body = bytearray()  # the first of it, as it arrived
         self._continue_owed = False
         self._ended = False
 
@@ -191,10 +217,9 @@ class RequestReader:
 
         What is exactly one head that was parsed before, as most requests are, costs one look-up.
         """
-        if not self._buffer and self._request is None and not self._ended:
+        if not (self._buffer or self._empty_lines or self._request or self._ended):
             known = _known_heads.get(data)
             if known is not None:
-                self._empty_lines = 0
                 return known
         self.feed(data)
         return self.next_request()
@@ -239,8 +264,14 @@ class RequestReader:
             if head is None:
                 return None
             request = _known_heads.get(head) or parse_head(head)
-            if not request.chunked and not request.content_length:
+            has_body = request.chunked or request.content_length
+            if not has_body:
                 _remember(head, request)
+            if self._empty_lines:
+                empty_lines = b"\r\n" * self._empty_lines
+                request = dataclasses.replace(request, raw=empty_lines + request.raw)
+                self._empty_lines = 0
+            if not has_body:
                 return request
             self._request = request
             self._chunks = ChunkedDecoder(MAX_BODY_BYTES) if request.chunked else None
@@ -269,7 +300,6 @@ class RequestReader:
         head = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         self._searched = 0
-        self._empty_lines = 0
         return head
 
     def _skip_empty_lines(self) -> None:
@@ -280,17 +310,26 @@ class RequestReader:
             del self._buffer[:2]
 
     def _take_body(self, request: Request) -> Request | None:
-        if self._chunks is not None:
-            if not self._chunks.decode(self._buffer):
-                return None
-            body = bytes(self._chunks.body)
-        else:
-            if len(self._buffer) < request.content_length:
-                return None
-            body = bytes(self._buffer[: request.content_length])
-            del self._buffer[: request.content_length]
+        room = MAX_KEPT_BODY_BYTES - len(self._raw_body)
+        beginning, arrived = self._buffer[:room], len(self._buffer)
+        body = self._decode_body(request)
+        self._raw_body += beginning[: arrived - len(self._buffer)]
+        if body is None:
+            return None
+        raw = request.raw + self._raw_body
         self._request = None
-        return dataclasses.replace(request, body=body)
+        self._raw_body.clear()
+        return dataclasses.replace(request, body=body, raw=raw)
+
+    def _decode_body(self, request: Request) -> bytes | None:
+        """Return the body and take it from the buffer, or None if it is not complete."""
+        if self._chunks is not None:
+            return bytes(self._chunks.body) if self._chunks.decode(self._buffer) else None
+        if len(self._buffer) < request.content_length:
+            return None
+        body = bytes(self._buffer[: request.content_length])
+        del self._buffer[: request.content_length]
+        return body
 
 
 class ChunkedDecoder:
@@ -303,6 +342,7 @@ class ChunkedDecoder:
         self.body = bytearray()
         self._limit = limit
         self._missing = 0  # bytes of the current chunk, its CR LF included, still to come
+        self._excess = 0  # bytes of chunk lines beyond what their chunks justify
         self._trailer_bytes = 0
         self._in_trailer = False
 
@@ -323,15 +363,24 @@ class ChunkedDecoder:
             if self._in_trailer:
                 if not line:
                     return True
-                parse_field_line(line.decode("latin-1"))  # for its faults only
+                _check_trailer(line.decode("latin-1"))
             else:
-                self._start_chunk(line)
+                self._start_chunk(line.decode("latin-1"))
 
-    def _start_chunk(self, line: bytes) -> None:
+    def _start_chunk(self, line: str) -> None:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
-            raise ProtocolError(400, "A chunk does not begin with its size in hexadecimal digits.")
+            raise ProtocolError(
+                400,
+                "A chunk does not begin with a line of its size in hexadecimal digits, followed by "
+                "nothing or by well-formed extensions.",
+            )
         size = int(match[1], 16)
+        if size > MAX_NUMBER:
+            raise ProtocolError(400, "The size of a chunk is a number beyond all bounds.")
+        self._excess = max(0, self._excess + len(line) - 16 - 2 * size)
+        if self._excess > MAX_CHUNK_EXCESS_BYTES:
+            raise ProtocolError(400, "The chunks of the body have more extensions than data.")
         if size == 0:
             self._in_trailer = True
         elif len(self.body) + size > self._limit:
@@ -430,10 +479,13 @@ def parse_head(head: bytes) -> Request:
         host=host,
         path=path,
         query=query,
-        keep_alive=_keep_alive(fields, minor),
+        # What follows a CONNECT may be meant for the tunnel that is refused: it is not read.
+        keep_alive=method != "CONNECT" and _keep_alive(fields, minor),
         content_length=content_length,
         chunked=chunked,
         expects_continue=_expects_continue(fields, minor),
+        conditional=any(name in _CONDITIONS for name, _ in fields),
+        raw=head,
     )
 
 
@@ -442,8 +494,14 @@ def parse_request_line(line: bytes) -> tuple[str, str, int, int]:
 
     Raises ProtocolError: 400 for a malformed line, 505 for a major version other than 1.
     """
-    match = _REQUEST_LINE.fullmatch(line.decode("latin-1"))
+    text = line.decode("latin-1")
+    match = _REQUEST_LINE.fullmatch(text)
     if match is None:
+        if _HTTP_0_9.fullmatch(text):
+            raise ProtocolError(
+                400,
+                "The first line has no version, as in HTTP/0.9 of 1991; it must end in HTTP/1.1.",
+            )
         raise ProtocolError(
             400,
             "The first line must have the form METHOD TARGET HTTP/1.1, with exactly one space "
@@ -464,6 +522,14 @@ def parse_field_line(line: str) -> tuple[str, str]:
     if not (colon and _FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
         raise ProtocolError(400, _field_fault(line))
     return name.lower(), value.strip(" \t")
+
+
+def _check_trailer(line: str) -> None:
+    name, _ = parse_field_line(line)
+    if name in _BARRED_IN_TRAILERS:
+        raise ProtocolError(
+            400, "A field after the body says how long or for whom the request is; it is too late."
+        )
 
 
 def _field_fault(line: str) -> str:
@@ -528,13 +594,15 @@ def _host(fields: tuple[tuple[str, str], ...], minor: int) -> str:
         if minor >= 1:
             raise ProtocolError(400, "The request has no Host field, which HTTP/1.1 requires.")
         return ""
+    if not hosts[0]:  # then the target would be http:///path (RFC 9110, section 4.2.1)
+        raise ProtocolError(400, "The Host field is empty.")
     if not _is_authority(hosts[0]):
         raise ProtocolError(400, "The Host field is not a host name with an optional port.")
     return hosts[0]
 
 
 def _is_authority(text: str) -> bool:
-    """Whether ``text`` is uri-host [":" port] (RFC 3986, section 3.2.2), which may be empty."""
+    """Whether ``text`` is uri-host [":" port] (RFC 3986, section 3.2.2), not empty."""
     match = _AUTHORITY.fullmatch(text)
     if match is None or (match[2] and int(match[2]) > 65535):
         return False
@@ -543,7 +611,7 @@ def _is_authority(text: str) -> bool:
             ipaddress.IPv6Address(match[1][1:-1])
         except ValueError:
             return False
-    return bool(match[1]) or not text  # ":80" alone is no authority
+    return bool(match[1])  # ":80" alone is no authority
 
 
 def _resolve_target(method: str, target: str, host: str) -> tuple[str, str, str]:
@@ -551,7 +619,7 @@ def _resolve_target(method: str, target: str, host: str) -> tuple[str, str, str]
     if _BARRED_IN_TARGET.search(target):
         raise ProtocolError(400, "The target has a character that must be percent-encoded.")
     if method == "CONNECT":
-        if ":" not in target or not _is_authority(target):
+        if not _is_authority(target) or not target.rpartition(":")[2].isdigit():
             raise ProtocolError(400, "CONNECT takes a host name and a port.")
         return target, "", ""
     if target == "*":
@@ -575,7 +643,7 @@ def _from_absolute_form(target: str) -> tuple[str, str]:
         raise ProtocolError(400, "This connection is not encrypted, so https is not served on it.")
     if scheme.lower() != "http":
         raise ProtocolError(400, "This server serves http URLs only.")
-    if not authority or not _is_authority(authority):
+    if not _is_authority(authority):
         raise ProtocolError(400, "The URL's host is not a host name with an optional port.")
     return authority, rest if rest.startswith("/") else "/" + rest
 
@@ -583,6 +651,8 @@ def _from_absolute_form(target: str) -> tuple[str, str]:
 def _percent_decoded(path: str) -> str:
     if "%" not in path:
         return path
+    if "%00" in path:
+        raise ProtocolError(400, "The target has an encoded zero byte, which no name can have.")
     octets = _PERCENT_ENCODED.sub(lambda m: bytes([int(m[1], 16)]), path.encode("ascii"))
     return octets.decode("utf-8", "surrogateescape")
 
@@ -606,7 +676,9 @@ def _framing(fields: tuple[tuple[str, str], ...], minor: int) -> tuple[bool, int
     if not (lengths[0].isascii() and lengths[0].isdigit()):
         raise ProtocolError(400, "Content-Length is not a number of bytes.")
     digits = lengths[0].lstrip("0") or "0"
-    if len(digits) > 18 or int(digits) > MAX_BODY_BYTES:
+    if len(digits) > 19 or int(digits) > MAX_NUMBER:
+        raise ProtocolError(400, "Content-Length is a number beyond all bounds.")
+    if int(digits) > MAX_BODY_BYTES:
         raise _too_large(MAX_BODY_BYTES)
     return False, int(digits)
 
@@ -664,7 +736,8 @@ class Response:
             if not _FIELD_NAME.fullmatch(name) or not _FIELD_SAFE.fullmatch(value):
                 raise ValueError(f"not a field to send: {name!r}: {value!r}")
             lines.append(f"{name}: {value}")
-        if self.status != 204:  # RFC 9110, section 8.6: 204 has no Content-Length
+        # RFC 9110, section 8.6: 204 must not have it, and in 304 it would be that of the page.
+        if self.status not in (204, 304):
             lines.append(f"Content-Length: {len(self.body)}")
         head = "\r\n".join([*lines, "Date: "]).encode("latin-1")
         object.__setattr__(self, "head", head)  # what a frozen dataclass has instead of assignment
@@ -685,8 +758,8 @@ def serialize_response(
     return b"".join((response.head, end.encode("ascii"), body))
 
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def imf_fixdate(epoch_s: int) -> str:
@@ -696,6 +769,6 @@ def imf_fixdate(epoch_s: int) -> str:
     """
     moment = time.gmtime(epoch_s)
     return (
-        f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} "
+        f"{DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {MONTHS[moment.tm_mon - 1]} "
         f"{moment.tm_year:04d} {moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} GMT"
     )

@@ -1,5 +1,7 @@
 """Shortcuts of the HTTP core change how long it takes, never its outcome."""
 
+import dataclasses
+
 from services.http import protocol
 from services.http.protocol import FileBody, RequestReader, Response, serialize_response
 
@@ -12,17 +14,20 @@ def test_a_body_in_a_file_is_announced_with_its_size_and_not_read() -> None:
 
 def test_a_head_seen_before_is_the_same_request_however_it_comes() -> None:
     once, again = RequestReader(), RequestReader()
-    for reader in (once, again):
-        assert reader.receive(b"\r\n") is None  # counts only until the next head
     head = b"GET /seen HTTP/1.1\r\nHost: before\r\n\r\n"
+    for reader in (once, again):
+        assert reader.receive(b"\r\n") is None
+    first = once.receive(head)
+    assert first is not None
+    assert (first.target, first.raw) == ("/seen", b"\r\n" + head)
     request = once.receive(head)
-    assert request is not None
-    assert request.target == "/seen"
-    assert once.receive(head) == request
+    assert request == dataclasses.replace(first, raw=head)
     assert again.receive(head[:-1]) is None
-    assert again.receive(head[-1:] + head) == request
+    assert again.receive(head[-1:] + head) == first
     assert again.receive(head) == request, "the second of those two"
     assert again.next_request() == request
+    assert again.receive(b"\r\n") is None
+    assert again.receive(head) == first, "an empty line counts for the next head, known or not"
 
 
 def test_a_head_seen_before_counts_for_nothing_inside_a_body_or_after_close() -> None:
