@@ -1,12 +1,18 @@
-"""What the client shows: a line for each thing that happens, the summary, and the JSON document.
+"""What the client shows: a line for each thing that happens, the summary, JSON and CSV.
 
-The document (``"format": 1``) has ``settings`` as asked for, ``requests`` with every attempt, and
-``statistics``. Names tell the unit: ``_s`` seconds; ``_ns`` whole nanoseconds since the run began,
-read from this machine's monotonic clock (``clock``). ``sent_ns`` is just before the send call,
-``received_ns`` just after the receive call; ``rtt_s`` is their difference, null where there is no
-answer that is known to be this attempt's. ``outcome`` is one of the words in ``outcomes``.
+The JSON document (``"format": 2``) has ``settings`` as asked for and ``in_effect``, ``requests``
+with every attempt, and ``statistics``. Names tell the unit: ``_s`` seconds; ``_ns`` whole
+nanoseconds since the run began, on this machine's monotonic clock. ``sent_ns`` is read by the
+program just before the send call, ``received_ns`` just after the receive call; ``left_ns`` and
+``arrived_ns`` are the kernel's stamps, null where it gave none that can be trusted. ``elapsed_s``
+is from sending to answer, by the kernel's stamps where there are some, ``held_s`` how long the
+server says that it held the datagram, and ``rtt_s`` the difference. ``server_received_ns`` is on
+the server's clock, since 1970. ``outcome`` is one of the words in ``outcomes``. The CSV has one
+line for each attempt, with the same names.
 """
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,9 +20,10 @@ from typing import Any
 
 from clients.udp.ledger import Attempt, Outcome, Request
 from clients.udp.pinger import Event, Pinger, What
-from clients.udp.statistics import Distribution, statistics
+from clients.udp.settlement import Settlement
+from clients.udp.statistics import Distribution, Expectation, Statistics, share, statistics
 
-FORMAT = 1
+FORMAT = 2
 
 
 COLOURS = {
@@ -37,8 +44,10 @@ def coloured(line: str, what: What) -> str:
 
 def opening(server: str, pinger: Pinger) -> str:
     """Return the line that a run begins with."""
-    count = pinger.schedule.count
-    return f"{count} request{'s' * (count != 1)} to {server}, run {pinger.ledger.run}"
+    schedule = pinger.schedule
+    paced = f", one every {duration(schedule.interval_s)}" if schedule.paced else ""
+    plural = "s" * (schedule.count != 1)
+    return f"{schedule.count} request{plural} to {server}, run {pinger.ledger.run}{paced}"
 
 
 def event_line(event: Event) -> str:
@@ -77,6 +86,8 @@ def _about(event: Event, attempt: Attempt) -> str:
             return gave_up if failed else f"timed out after {wait}, {gave_up}"
         case What.DUPLICATE:
             return f"duplicate answer to attempt {number}"
+        case What.RTO:
+            return f"attempt {number}: {event.reason}"
         case _:
             rtt = f"{(attempt.rtt_ns or 0) / 1e6:.3f} ms"
             late = "late, " if attempt.outcome is Outcome.LATE else ""
@@ -90,34 +101,124 @@ def duration(seconds: float) -> str:
     return f"{seconds:.4g} s" if seconds >= 1 else f"{seconds * 1000:.4g} ms"
 
 
-def summary(pinger: Pinger, server: str, elapsed_s: float) -> str:
+def progress(pinger: Pinger) -> str:
+    """Return the state of a run in a few words, for a line that is written over."""
+    ledger = pinger.ledger
+    sent, answered = len(ledger.attempts), len(ledger.answers_in_order)
+    text = f"{sent} of {pinger.schedule.count} sent, {answered} answered"
+    if ledger.answers_in_order:
+        text += f", the last in {(ledger.answers_in_order[-1].rtt_ns or 0) / 1e6:.3f} ms"
+    return text
+
+
+def summary(
+    pinger: Pinger,
+    server: str,
+    elapsed_s: float,
+    settlement: Settlement | None = None,
+    expectation: Expectation | None = None,
+    remarks: tuple[str, ...] = (),
+) -> str:
     """Return the summary of the run so far, several lines."""
     figures = statistics(pinger.ledger)
+    settlement = settlement or Settlement()
     asked = pinger.schedule.count
     begun = f"{figures.requests} of {asked}" if figures.requests < asked else f"{asked}"
+    there = f" ({settlement.copies_there} on the way there)" if settlement.copies_there else ""
     lines = [
         f"--- {server}: summary after {duration(elapsed_s)}",
         f"requests {begun}, answered {figures.answered}, gave up {figures.gave_up}",
         f"datagrams sent {figures.datagrams_sent}, retries {figures.retries}, "
-        f"duplicates {figures.duplicates}, late {figures.late}, strays {figures.strays}",
-        "attempts: "
-        + (", ".join(f"{n} {outcome}" for outcome, n in figures.outcomes.items() if n) or "none"),
+        f"duplicates {figures.duplicates}{there}, reordered {figures.reordered}, "
+        f"late {figures.late}, strays {figures.strays}",
+        *_account_table(figures, expectation),
     ]
+    if settlement.remark and figures.outcomes[Outcome.UNKNOWN]:
+        lines.append(settlement.remark)
+    lines += _loss_lines(figures, settlement, expectation)
     if figures.ambiguous:
         lines.append(
             f"{figures.ambiguous} answers do not say which attempt they are for (this server does "
             "not quote the datagram): they give no round trip"
         )
     if figures.time_to_confirmation is not None:
-        names = ("min", "average", "median", "p95", "max", "std.dev.")
+        names = ("min", "average", "median", "p95", "p99", "max", "std.dev.")
         lines.append("milliseconds".ljust(22) + "".join(f"{name:>11}" for name in names))
         lines.append(_row("RTT", figures.rtt))
+        if figures.held is not None:
+            lines.append(_row("held by the server", figures.held))
+        if figures.ipdv is not None:
+            lines.append(_row("RTT variation (IPDV)", figures.ipdv))
         lines.append(_row("time to confirmation", figures.time_to_confirmation))
+        jitter_s = figures.jitter_s
+        jitter = "" if jitter_s is None else f"Jitter (RFC 3550): {jitter_s * 1000:.3f} ms. "
         lines.append(
-            "RTT: of the answered attempts alone. Time to confirmation: from a request's first "
-            "sending, waits for lost attempts included."
+            f"{jitter}RTT: of the answered attempts alone. Time to confirmation: from a request's "
+            "first sending, waits for lost attempts included."
         )
-    return "\n".join(lines)
+        lines.append(_sources(figures))
+    return "\n".join([*lines, *remarks])
+
+
+def _account_table(figures: Statistics, expectation: Expectation | None) -> list[str]:
+    """Return what became of the attempts, a line each; late answers are answers to expect."""
+    total = sum(figures.outcomes.values())
+    expected = expectation.outcomes if expectation else {}
+    lines = [f"{'attempts':<24}{'count':>8}{'share':>9}" + ("  expected" if expected else "")]
+    for outcome, count in figures.outcomes.items():
+        if count or outcome in expected:
+            of_all = f"{count / total:>9.3f}" if total else f"{'-':>9}"
+            chance = f"{expected[outcome]:>10.3f}" if outcome in expected else ""
+            lines.append(f"  {outcome:<22}{count:>8}{of_all}{chance}")
+    return [*lines, f"  {'sum':<22}{total:>8}"]
+
+
+def _loss_lines(
+    figures: Statistics, settlement: Settlement, expectation: Expectation | None
+) -> list[str]:
+    lines = []
+    if figures.loss is not None:
+        loss = figures.loss
+        lines.append(
+            f"without an answer: {loss.fraction:.3f} of the datagrams "
+            f"(95 % confidence: {loss.low:.3f} to {loss.high:.3f})"
+        )
+        if expectation is not None:
+            lines[-1] += f", expected {1 - expectation.answered:.3f}"
+    dropped, back = figures.outcomes[Outcome.DROPPED], figures.outcomes[Outcome.LOST_BACK]
+    answered = figures.outcomes[Outcome.ANSWERED] + figures.late
+    of_received = share(dropped, dropped + back + answered)
+    if settlement.drop is not None and of_received is not None:
+        lines.append(
+            f"dropped by the server: {of_received.fraction:.3f} of those that reached it "
+            f"({of_received.low:.3f} to {of_received.high:.3f}), its setting is {settlement.drop:g}"
+        )
+    if expectation is not None and figures.requests:
+        lines.append(
+            f"attempts per request: {sum(figures.outcomes.values()) / figures.requests:.2f}, "
+            f"expected {expectation.attempts_per_request:.2f}; given up: "
+            f"{figures.gave_up / figures.requests:.4g}, expected {expectation.gave_up:.2g}"
+        )
+    return lines
+
+
+def _sources(figures: Statistics) -> str:
+    """Return a sentence on which two instants the round trips are between."""
+    if figures.rtt is None:
+        return "There is no round trip to show."
+    samples, by_kernel = figures.rtt.samples, figures.rtt_by_kernel
+    if by_kernel == samples:
+        source = "RTT is from kernel stamp to kernel stamp"
+    elif by_kernel == 0:
+        source = "RTT is by this program's clock: it contains the time it took to be woken"
+    else:
+        source = f"RTT is from kernel stamp to kernel stamp in {by_kernel} of {samples} samples"
+    held = 0 if figures.held is None else figures.held.samples
+    if held == samples:
+        return f"{source}, less the time held by the server."
+    if held == 0:
+        return f"{source}; the time that the server took is in it."
+    return f"{source}, less the time held by the server where it told that ({held} samples)."
 
 
 def _row(name: str, figures: Distribution | None) -> str:
@@ -128,6 +229,7 @@ def _row(name: str, figures: Distribution | None) -> str:
         figures.average_s,
         figures.median_s,
         figures.p95_s,
+        figures.p99_s,
         figures.max_s,
         figures.stddev_s,
     )
@@ -138,28 +240,53 @@ def _row(name: str, figures: Distribution | None) -> str:
 def document(
     pinger: Pinger,
     settings: Mapping[str, Any],
-    server: str,
+    in_effect: Mapping[str, Any],
     elapsed_s: float,
     interrupted: str | None,
+    settlement: Settlement,
+    expectation: Expectation | None,
+    remarks: tuple[str, ...] = (),
 ) -> str:
     """Return the run so far as a JSON text; ``interrupted`` names the signal that ended it."""
-    begun_ns = pinger.begun_ns
+    expected = expectation and {
+        "drop": expectation.drop,
+        "loss_there": expectation.there,
+        "loss_back": expectation.back,
+        "outcomes": expectation.outcomes,
+        "attempts_per_request": expectation.attempts_per_request,
+        "gave_up": expectation.gave_up,
+    }
     record = {
         "format": FORMAT,
         "client": "udp",
         "settings": dict(settings),
-        "server": server,
+        "in_effect": dict(in_effect),
+        "server": in_effect["server"],
         "run": pinger.ledger.run,
-        "clock": "monotonic, read in user space",
         "elapsed_s": elapsed_s,
         "interrupted": interrupted,
         "ended_early": pinger.hopeless or None,
         "outcomes": list(Outcome),
-        "requests": [_request(request, begun_ns) for request in pinger.ledger.requests],
+        "requests": [_request(request, pinger.begun_ns) for request in pinger.ledger.requests],
         "statistics": asdict(statistics(pinger.ledger)),
+        "account": asdict(settlement),
+        "expected": expected,
         "strays": dict(pinger.ledger.strays),
+        "remarks": list(remarks),
     }
     return json.dumps(record, indent=2)
+
+
+def table(pinger: Pinger) -> str:
+    """Return every attempt as CSV (RFC 4180), with a line of names."""
+    text = io.StringIO(newline="")
+    rows = [_attempt(attempt, pinger.begun_ns) for attempt in pinger.ledger.attempts]
+    names = ["request", *_attempt(Attempt(0, 0, 0, 0, 0), 0)]
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    for attempt, row in zip(pinger.ledger.attempts, rows, strict=True):
+        writer.writerow({"request": attempt.request, **row})
+    return text.getvalue()
 
 
 def _request(request: Request, begun_ns: int) -> dict[str, Any]:
@@ -173,16 +300,27 @@ def _request(request: Request, begun_ns: int) -> dict[str, Any]:
 
 
 def _attempt(attempt: Attempt, begun_ns: int) -> dict[str, Any]:
-    received_ns = attempt.received_ns
+    def since(instant_ns: int | None) -> int | None:
+        return None if instant_ns is None else instant_ns - begun_ns
+
+    fate, times = attempt.fate, attempt.times
     return {
         "attempt": attempt.number,
-        "outcome": attempt.outcome,
+        "sequence": attempt.sequence,
+        "outcome": str(attempt.outcome),
         "timeout_s": attempt.timeout_ns / 1e9,
         "timed_out": attempt.timed_out,
         "sent_ns": attempt.sent_ns - begun_ns,
-        "received_ns": None if received_ns is None else received_ns - begun_ns,
+        "left_ns": since(attempt.left_ns),
+        "arrived_ns": since(attempt.arrived_ns),
+        "received_ns": since(attempt.received_ns),
+        "elapsed_s": _seconds(attempt.elapsed_ns),
+        "held_s": _seconds(attempt.held_ns),
         "rtt_s": _seconds(attempt.rtt_ns),
+        "server_received_ns": times and times.received_ns,
+        "server_copies": fate and fate.copies,
         "duplicates": attempt.duplicates,
+        "reordered": attempt.reordered,
         "error": attempt.send_error or attempt.refusal or None,
     }
 

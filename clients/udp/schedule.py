@@ -1,7 +1,8 @@
-"""How long each attempt waits for its answer: every retry longer than the one before.
+"""When to send: requests, and how long each attempt waits for its answer.
 
-Attempt k of a request waits ``first_timeout_s * backoff ** (k - 1)``, so with the defaults 200 ms,
-250 ms, 312 ms, ... and 5.7 s for the sixteenth. Only one attempt at a time is unexpired.
+By default every retry waits longer than the one before (``timeouts`` has other ways): attempt k of
+a request waits ``first_timeout_s * backoff ** (k - 1)``, so with the defaults 200 ms, 250 ms,
+312 ms, ... and 5.7 s for the sixteenth. Only one attempt at a time is unexpired.
 
 Why these defaults. In the default lab the server drops half of the datagrams, and the network
 loses a tenth of the answers, so an attempt stays without an answer with probability
@@ -24,6 +25,8 @@ than the first timeout fail: a late answer completes its request just as well.
 
 from dataclasses import dataclass
 
+from clients.udp.timeouts import MAX_RTO_S, MIN_RTO_S, Adaptive, Backoff, Fixed, Timeouts
+
 FIRST_TIMEOUT_S = 0.2
 BACKOFF = 1.25
 MAX_TRIES = 16
@@ -36,18 +39,30 @@ SMALLEST_BACKOFF = 1.01
 
 @dataclass(frozen=True)
 class Schedule:
-    """When to send: ``count`` requests, ``interval_s`` apart or more, each tried ``max_tries``."""
+    """When to send: ``count`` requests, ``interval_s`` apart or more, each tried ``max_tries``.
+
+    ``rto`` is one of ``timeouts.WAYS``. ``paced``: at every interval, whatever came back, and with
+    no retries.
+    """
 
     count: int = COUNT
     first_timeout_s: float = FIRST_TIMEOUT_S
     backoff: float = BACKOFF
     max_tries: int = MAX_TRIES
     interval_s: float = INTERVAL_S
+    rto: str = "backoff"
+    min_rto_s: float = MIN_RTO_S
+    max_rto_s: float = MAX_RTO_S
+    paced: bool = False
+
+    def timeouts(self) -> Timeouts:
+        """Return what chooses the timeouts of a run."""
+        if self.paced or self.rto == "fixed":
+            return Fixed(self.first_timeout_s, self.backoff)
+        if self.rto == "adaptive":
+            return Adaptive(self.first_timeout_s, self.min_rto_s, self.max_rto_s)
+        return Backoff(self.first_timeout_s, self.backoff)
 
     def timeout_ns(self, attempt: int) -> int:
-        """Return how long this attempt (from 1) waits, in nanoseconds; a century at most."""
-        try:
-            seconds = min(self.first_timeout_s * self.backoff ** (attempt - 1), 3.2e9)
-        except OverflowError:
-            seconds = 3.2e9
-        return round(seconds * 1e9)
+        """Return how long this attempt (from 1) waits if nothing is known yet, in nanoseconds."""
+        return self.timeouts().timeout_ns(attempt)

@@ -1,13 +1,14 @@
 """What the server remembers of each run: how often it answered and dropped each datagram.
 
-Pure; the clock comes in as an argument. One byte a datagram, in pages of 1,024, so that a
-forged number costs one page and no more. When there are too many pages, the run that has been
-silent longest is forgotten as a whole. Whoever asks is told since when nothing has been forgotten,
-so that "I do not know" is never mistaken for "it did not come".
+A run is known by its client's address and port and by its identifier: who has the one cannot ask
+about, nor add to, the other's. One byte a datagram, in pages of 1,024, so that a forged number
+costs one page and no more. When there are too many pages, the run that has been silent longest is
+forgotten as a whole. Whoever asks is told since when nothing has been forgotten, so that "I do not
+know" is never mistaken for "it did not come". Pure; the clock comes in as an argument.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from services.udp.protocol import ACCOUNT_LIMIT, NEVER_RECEIVED
 
@@ -31,9 +32,9 @@ class Accounts:
         self._clock_ns = clock_ns
         self._forgot_ns = clock_ns()
         self._pages_left = pages
-        self._runs: OrderedDict[bytes, _Run] = OrderedDict()
+        self._runs: OrderedDict[Hashable, _Run] = OrderedDict()
 
-    def note(self, run: bytes, number: int, end: int) -> None:
+    def note(self, run: Hashable, number: int, end: int) -> None:
         """Note that a datagram came to this end: ``ANSWERED``, ``DROPPED`` or ``UNANSWERED``."""
         if number > ACCOUNT_LIMIT:
             return
@@ -45,7 +46,7 @@ class Accounts:
         if value >> end & 3 < 3:
             page[number % PAGE] = value + (1 << end)
 
-    def codes(self, run: bytes, first: int, last: int) -> bytes:
+    def codes(self, run: Hashable, first: int, last: int) -> bytes:
         """Return a code for each of the datagrams ``first`` to ``last``, up to the limit."""
         known = self._runs.get(run)
         pages = known.pages if known else {}
@@ -56,13 +57,13 @@ class Accounts:
         begin = first // PAGE * PAGE
         return values[first - begin : last + 1 - begin].translate(_TO_CODES)
 
-    def complete_s(self, run: bytes) -> float:
+    def complete_s(self, run: Hashable) -> float:
         """Return for how long nothing that came of this run can have been forgotten."""
         known = self._runs.get(run)
         since_ns = known.complete_since_ns if known else self._forgot_ns
         return (self._clock_ns() - since_ns) / 1e9
 
-    def _new_page(self, run: bytes, index: int) -> bytearray:
+    def _new_page(self, run: Hashable, index: int) -> bytearray:
         while not self._pages_left:
             _, forgotten = self._runs.popitem(last=False)
             self._pages_left += len(forgotten.pages)

@@ -41,8 +41,8 @@ that this system gives none, and that the program read the clock itself. The end
 be a kernel stamp: it would have to travel in the packet that it stamps, and one that is taken where
 the packet leaves would contain, and so hide, the delay that netem makes there.
 
-**An account.** The server remembers what became of the numbered datagrams of a run, and tells
-whoever knows the run's identifier and asks for the datagrams ``first`` to ``last``::
+**An account.** The server remembers what became of the numbered datagrams of a run, and tells the
+client that made it, from the same address and port, about the datagrams ``first`` to ``last``::
 
     account? 7f3a9c01 1 6 ..............................................
     account 7f3a9c01 from 1, complete for 12.345 s, drop 0.5: 114041

@@ -187,9 +187,9 @@ class PingServer:
                 end = protocol.ANSWERED
             else:
                 end = protocol.UNANSWERED
-            self._accounts.note(run, int(number), end)
+            self._accounts.note((client, run), int(number), end)
         elif question := protocol.find_account_question(datagram):
-            self._send(self._account(question, len(datagram)), client)
+            self._send(self._account(question, len(datagram), client), client)
         elif self._drop(client):
             self._dropped += 1
             if self._logs:
@@ -242,8 +242,8 @@ class PingServer:
             return b""
         return protocol.times_text(received_ns or now_ns, held_ns, received_ns != 0)
 
-    def _account(self, question: protocol.AccountQuestion, size: int) -> bytes:
-        run = question.run.encode()
+    def _account(self, question: protocol.AccountQuestion, size: int, client: Address) -> bytes:
+        run = (client, question.run.encode())
         account = protocol.Account(
             question.run,
             question.first,

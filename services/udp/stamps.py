@@ -30,7 +30,7 @@ SOF_TIMESTAMPING_TX_SCHED = 1 << 8
 _TIMESPEC = struct.Struct("=qq")
 
 PREEMPTED_NS = 20_000
-"""Two clock readings one after the other that are further apart were interrupted: read again."""
+"""Clock readings one after the other that are further apart were interrupted: read again."""
 
 
 def timespec_ns(data: bytes | bytearray) -> int:
@@ -85,16 +85,21 @@ class WallClock:
     def now_ns(self) -> int | None:
         """Return wall-clock nanoseconds, or None if the clock has been set since the last call.
 
-        A step back of less than ``PREEMPTED_NS``, or forward of less than a microsecond or two,
-        passes for none, and bends a figure by no more.
+        A step that is shorter than the three readings here take, a microsecond or less as a rule
+        and ``PREEMPTED_NS`` at most, passes for none, and bends a figure by no more.
         """
+        before_ns = self._monotonic_ns()
         wall_ns = self._wall_ns()
-        lost_ns = self._monotonic_ns() - wall_ns + self.lead_ns  # between the two readings
-        if -self._doubt_ns - 1000 <= lost_ns <= PREEMPTED_NS:
+        after_ns = self._monotonic_ns()
+        slack_ns = self._doubt_ns + 1000
+        if (
+            after_ns - before_ns <= PREEMPTED_NS
+            and before_ns - slack_ns <= wall_ns - self.lead_ns <= after_ns + slack_ns
+        ):
             return wall_ns
         lead_ns, doubt_ns = self._measure()
         step_ns = lead_ns - self.lead_ns
-        if abs(step_ns) <= self._doubt_ns + doubt_ns + 1000:  # it was only interrupted
+        if abs(step_ns) <= slack_ns + doubt_ns:  # it was only interrupted
             return self._wall_ns()
         self.steps.append(step_ns)
         self.lead_ns, self._doubt_ns = lead_ns, doubt_ns

@@ -77,7 +77,9 @@ def test_ten_pings_are_answered_though_the_server_drops_half(start_server: Start
     assert done.stdout.count(": answered in ") == 10
     assert re.search(r"timed out after 50 ms, retry 2\n", done.stdout)
     assert "requests 10, answered 10, gave up 0\n" in done.stdout
-    assert re.search(r"^milliseconds +min +average +median +p95 +max +std.dev.$", done.stdout, re.M)
+    assert re.search(
+        r"^milliseconds +min +average +median +p95 +p99 +max +std.dev.$", done.stdout, re.M
+    )
     assert "\x1b" not in done.stdout
 
 
@@ -91,9 +93,9 @@ def test_the_document_agrees_with_the_servers_own_account(start_server: StartSer
     assert dropped == [f"{run}/1.1", f"{run}/1.2", f"{run}/3.1"]
     outcomes = [[a["outcome"] for a in request["attempts"]] for request in document["requests"]]
     assert outcomes == [
-        ["unanswered", "unanswered", "answered"],
+        ["dropped by the server", "dropped by the server", "answered"],
         ["answered"],
-        ["unanswered", "answered"],
+        ["dropped by the server", "answered"],
     ]
     figures = document["statistics"]
     assert figures["datagrams_sent"] == counts["received"] == 6
@@ -106,7 +108,7 @@ def test_the_document_agrees_with_the_servers_own_account(start_server: StartSer
     assert figures["rtt"]["samples"] == len(samples) == 3
     assert figures["rtt"]["average_s"] == pytest.approx(sum(samples) / 3)
     assert [a["timeout_s"] for a in document["requests"][0]["attempts"]] == [0.05, 0.0625, 0.078125]
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["settings"]["timeout_s"] == 0.05
 
 
@@ -124,7 +126,7 @@ def test_a_foreign_server_that_answers_a_fixed_text_is_sampled_only_without_doub
     foreign_server: Callable[[Reply], int],
 ) -> None:
     def reply(sock: socket.socket, datagram: bytes, who: Any) -> None:
-        if b" 2.1:" not in datagram:
+        if b" 2.1 " not in datagram:
             sock.sendto(b"OK", who)
 
     document = ping_json(foreign_server(reply), *QUICK, "--count", "3")
@@ -146,9 +148,9 @@ def test_a_late_answer_completes_its_request_and_is_credited_to_its_own_attempt(
 
     document = ping_json(foreign_server(reply), *QUICK, "--count", "1")
     (request,) = document["requests"]
-    assert [a["outcome"] for a in request["attempts"]] == ["answered late", "unanswered"]
+    assert [a["outcome"] for a in request["attempts"]] == ["answered late", "unknown"]
     assert request["attempts"][0]["rtt_s"] >= 0.05
-    assert request["time_to_confirmation_s"] == request["attempts"][0]["rtt_s"]
+    assert request["time_to_confirmation_s"] >= request["attempts"][0]["rtt_s"]
     assert document["statistics"]["late"] == 1
 
 
@@ -168,7 +170,7 @@ def test_duplicates_and_strays_are_counted_and_never_taken_for_answers(
 
     document = ping_json(foreign_server(reply), *QUICK, "--count", "1")
     figures = document["statistics"]
-    assert [a["outcome"] for a in attempts(document)] == ["unanswered", "answered"]
+    assert [a["outcome"] for a in attempts(document)] == ["unknown", "answered"]
     assert figures["duplicates"] == 1
     assert document["strays"] == {
         "from another address": 2,
@@ -271,7 +273,7 @@ def test_an_interrupted_document_is_whole_and_says_so(
     assert client.returncode == 130
     document = json.loads(shown)
     assert document["interrupted"] == "SIGINT"
-    assert [a["outcome"] for a in attempts(document)] == ["waiting"]
+    assert [a["outcome"] for a in attempts(document)] == ["unknown"]
 
 
 def on_a_terminal(port: int, environment: dict[str, str]) -> str:

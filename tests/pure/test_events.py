@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from services.events import Events
+from services.events import KEPT_MS, Events
 
 AT_NS = 1_700_000_000_123_456_789
 
@@ -68,3 +68,31 @@ def test_a_reader_that_went_away_does_not_end_the_server() -> None:
             raise BrokenPipeError
 
     Events("udp", stream=Closed())("dropped")
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_kept_lines_read_as_if_written_at_once_and_come_before_the_next(style: str) -> None:
+    at_once, kept = io.StringIO(), io.StringIO()
+    write = Events("udp", style, stream=at_once, wall_clock_ns=lambda: AT_NS)
+    for event in ("received", "dropped"):
+        write(event, client="10.0.0.1:5", bytes=3, ping="7f3a9c01/1.1")
+    write("stopped")
+    keep = Events("udp", style, stream=kept, wall_clock_ns=lambda: AT_NS)
+    shown = keep.shown(client="10.0.0.1:5", bytes=3) + keep.separator
+    keep.keep("received", "dropped", shown + keep.shown(ping="7f3a9c01/1.1"))
+    assert kept.getvalue() == ""
+    keep("stopped")
+    assert kept.getvalue() == at_once.getvalue()
+
+
+def test_lines_are_kept_no_longer_than_stated() -> None:
+    stream = io.StringIO()
+    now_ms = 0
+    events = Events("udp", stream=stream, wall_clock_ns=lambda: now_ms * 1_000_000)
+    for now_ms in range(0, 3 * KEPT_MS, 10):
+        events.keep("received", "dropped", f"at={now_ms}")
+        written_ms = [int(line.split("=")[1]) for line in stream.getvalue().splitlines()]
+        assert now_ms - KEPT_MS < (written_ms or [-1])[-1] + 10
+    events.flush()
+    assert stream.getvalue().count("\n") == 2 * 3 * KEPT_MS // 10
+    assert events.kept == []

@@ -25,7 +25,7 @@ def test_an_answer_is_credited_to_the_attempt_that_it_quotes_and_not_to_the_late
     assert receipt.completed is request
     assert (first.rtt_ns, second.rtt_ns) == (130, None)
     assert first.outcome is Outcome.LATE
-    assert second.outcome is Outcome.UNANSWERED
+    assert second.outcome is Outcome.UNKNOWN
     assert request.time_to_confirmation_ns == 130
 
 
@@ -124,7 +124,7 @@ def test_a_refusal_is_credited_to_the_attempt_that_it_quotes() -> None:
     first = ledger.sent(request, 0, TIMEOUT_NS)
     second = ledger.sent(request, 100, TIMEOUT_NS)
     assert ledger.refused(Ping(RUN, 1, 1).datagram(b"hello"), "refused") is first
-    assert (first.outcome, second.outcome) == (Outcome.REFUSED, Outcome.WAITING)
+    assert (first.outcome, second.outcome) == (Outcome.REFUSED, Outcome.UNKNOWN)
 
 
 @pytest.mark.parametrize("quote", [b"", b"OK", Ping("00000000", 1, 1).datagram(b"")])
@@ -132,7 +132,7 @@ def test_a_refusal_of_something_else_is_credited_to_nothing(quote: bytes) -> Non
     ledger = Ledger(RUN)
     attempt = ledger.sent(ledger.begin(), 0, TIMEOUT_NS)
     assert ledger.refused(quote, "refused") is None
-    assert attempt.outcome is Outcome.WAITING
+    assert attempt.outcome is Outcome.UNKNOWN
 
 
 def test_what_was_not_sent_is_no_candidate_for_an_answer() -> None:

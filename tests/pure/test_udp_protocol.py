@@ -7,13 +7,23 @@ from hypothesis import strategies as st
 from services.udp.protocol import (
     LARGEST_DATAGRAM,
     LARGEST_GROWTH,
+    LARGEST_TIMES,
+    LONGEST_HELD_NS,
     LOOP_DEPTH,
     QUOTE_LIMIT,
+    Account,
+    AccountQuestion,
     Ping,
+    Times,
     confirm,
+    find_account,
+    find_account_question,
     find_ping,
+    find_times,
     is_going_round,
     is_own_machine,
+    match_numbered,
+    times_text,
 )
 
 pings = st.builds(
@@ -21,6 +31,7 @@ pings = st.builds(
     st.text("0123456789abcdef", min_size=8, max_size=8),
     st.integers(1, 999_999_999),
     st.integers(1, 999_999_999),
+    st.none() | st.integers(1, 999_999_999),
 )
 
 
@@ -123,3 +134,112 @@ def test_loopback_and_the_servers_own_address_are_its_own_machine(address: str) 
 )
 def test_any_other_address_is_not_its_own_machine(address: str) -> None:
     assert not is_own_machine(address, "0.0.0.0")
+
+
+@given(pings, st.binary(max_size=20))
+def test_only_a_datagram_that_begins_with_a_numbered_ping_asks_for_more(
+    ping: Ping, message: bytes
+) -> None:
+    match = match_numbered(ping.datagram(message))
+    if ping.number is None:
+        assert match is None
+    else:
+        assert match is not None
+        assert match.groups() == (
+            ping.run.encode(),
+            b"%d.%d" % (ping.request, ping.attempt),
+            b"%d" % ping.number,
+        )
+    assert match_numbered(b" " + ping.datagram(message)) is None
+
+
+@given(st.integers(0, 9_999_999_999), st.integers(0, LONGEST_HELD_NS), st.booleans(), pings)
+def test_times_come_back_out_of_a_confirmation_that_is_little_larger(
+    received_s: int, held_ns: int, by_kernel: bool, ping: Ping
+) -> None:
+    received_ns = received_s * 10**9 + 123
+    question = ping.datagram(b"hello")
+    answer = confirm(question, times_text(received_ns, held_ns, by_kernel))
+    assert find_times(answer) == Times(received_ns, held_ns, by_kernel)
+    assert find_ping(answer) == ping
+    assert len(answer) <= len(question) + LARGEST_GROWTH + LARGEST_TIMES
+    assert answer.isascii()
+    for length in range(answer.index(b"ns: ") + 4):
+        assert find_times(answer[:length]) is None
+
+
+@pytest.mark.parametrize(
+    "confirmation",
+    [
+        b"received 5 bytes: hello",
+        b"received 5 bytes at 1.5 +5ns: hello",
+        b"received 5 bytes at 1.123456789 -5ns: hello",
+        b"received 5 bytes at 1.123456789 +1234567890123ns: hello",
+        b"received 5 bytes at \xd9\xa1.123456789 +5ns: hello",
+        b"x received 5 bytes at 1.123456789 +5ns: hello",
+    ],
+)
+def test_what_is_almost_a_telling_of_times_is_none(confirmation: bytes) -> None:
+    assert find_times(confirmation) is None
+
+
+def test_a_loop_is_recognised_through_times_too() -> None:
+    datagram = confirm(b"ping 7f3a9c01 1.1 #1: x", times_text(1, 2, True))
+    for _ in range(LOOP_DEPTH - 1):
+        assert not is_going_round(datagram)
+        datagram = confirm(datagram)
+    assert is_going_round(datagram)
+
+
+@given(
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+    st.integers(1, 999_999_999),
+    st.integers(0, 1400),
+    st.floats(0, 1e9 - 1),
+    st.none() | st.floats(0, 1),
+    st.binary(max_size=1400),
+)
+def test_an_account_fits_its_question_and_comes_back_out(
+    run: str, first: int, more: int, complete_s: float, drop: float | None, random_: bytes
+) -> None:
+    question = AccountQuestion(run, first, min(first + more, 999_999_999))
+    asked = question.datagram()
+    assert find_account_question(asked) == question
+    codes = bytes(0x30 + byte % 64 for byte in random_)[: question.last - first + 1]
+    account = Account(run, first, complete_s, drop, codes)
+    longest = min(len(asked) + LARGEST_GROWTH + LARGEST_TIMES, 1400)
+    datagram = account.datagram(longest)
+    assert len(datagram) <= longest
+    if codes:
+        told = find_account(datagram)
+        assert told is not None
+        assert (told.run, told.first) == (run, first)
+        assert complete_s - 0.002 < told.complete_s <= complete_s
+        assert told.drop == (None if drop is None else pytest.approx(drop, abs=1e-9))
+        assert codes.startswith(told.codes)
+        if more < 1200:  # what a client asks for fits
+            assert told.codes == codes
+        assert find_account(datagram[:-1]) is None
+
+
+def test_a_person_may_ask_for_a_short_account_by_hand() -> None:
+    assert find_account_question(b"account? 7f3a9c01 1 6\n") == AccountQuestion("7f3a9c01", 1, 6)
+    told = Account("7f3a9c01", 1, 12.3459, 0.5, b"114041")
+    assert told.datagram(100) == (
+        b"account 7f3a9c01 from 1, complete for 12.345 s, drop 0.5: 114041\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        b"account? 7f3a9c01 2 1",
+        b"account? 7f3a9c01 0 1",
+        b"account? 7f3a9c0 1 2",
+        b"account? 7F3A9C01 1 2",
+        b"account? 7f3a9c01 1 1234567890",
+        b" account? 7f3a9c01 1 2",
+    ],
+)
+def test_what_is_almost_a_question_for_an_account_is_none(datagram: bytes) -> None:
+    assert find_account_question(datagram) is None
