@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from tests.loopback.conftest import StartServer
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
@@ -24,7 +26,8 @@ CONTRASTS = """() => {
     }
     return [255, 255, 255];
   };
-  return [...document.querySelectorAll("h1, h2, p, a, code")].map(element => {
+  return [...document.querySelectorAll(
+      "h1, h2, h3, p, a, code, pre, i, th, td, label, input, button")].map(element => {
     const pair = [luminance(parse(getComputedStyle(element).color)),
                   luminance(background(element))].sort((a, b) => b - a);
     return (pair[0] + 0.05) / (pair[1] + 0.05);
@@ -58,14 +61,15 @@ def test_browser_reads_the_sentence(page: "Page", page_url: str) -> None:
         assert page.get_by_text(f"docker compose run --rm {command}", exact=True).is_visible()
 
 
+@pytest.mark.parametrize("path", ["", "request?words=%3Cb%3E"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1920])
 def test_page_is_readable_in_light_and_dark_on_phone_and_projector(
-    page: "Page", page_url: str, scheme: Literal["light", "dark"], width: int
+    page: "Page", page_url: str, path: str, scheme: Literal["light", "dark"], width: int
 ) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(page_url)
+    page.goto(page_url + path)
     widest, visible = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
@@ -78,8 +82,11 @@ def test_page_is_readable_in_light_and_dark_on_phone_and_projector(
     assert min(page.evaluate(CONTRASTS)) >= 4.5, "a text has too little contrast (WCAG 1.4.3)"
 
 
-def test_page_has_a_language_landmarks_and_named_sections(page: "Page", page_url: str) -> None:
-    page.goto(page_url)
+@pytest.mark.parametrize("path", ["", "request"])
+def test_page_has_a_language_landmarks_and_named_sections(
+    page: "Page", page_url: str, path: str
+) -> None:
+    page.goto(page_url + path)
     assert page.locator("html").get_attribute("lang") == "en"
     for landmark in ("banner", "main", "contentinfo"):
         assert page.get_by_role(landmark).count() == 1
@@ -112,6 +119,36 @@ def test_links_can_be_reached_by_keyboard_and_lead_to_the_failing_page_and_back(
         page.get_by_role("heading", name=SENTENCE).wait_for()
     finally:
         page.close()
+
+
+def test_request_viewer_shows_what_the_browser_sent_and_sends_forms_both_ways(
+    page: "Page", page_url: str
+) -> None:
+    page.goto(page_url)
+    page.get_by_role("link", name="See your request byte by byte").press("Enter")
+    wire = page.locator("pre.wire")
+    assert "GET /request HTTP/1.1CRLF" in wire.inner_text()
+    assert f"Referer: {page_url}CRLF" in wire.inner_text()
+    words = "<i>LF</i> Grüße & \\x00"
+    for label, button in (("In the target", "GET"), ("In the body", "POST")):
+        page.get_by_label(label).fill(words)
+        page.get_by_role("button", name=button).press("Enter")
+        page.get_by_text(f"{button} /request").first.wait_for()
+        assert page.get_by_role("row", name=f"words {words}", exact=True).is_visible()
+        in_head, _, in_body = wire.inner_text().partition("\nCRLF")
+        assert ("words=%3Ci%3ELF" in in_body) is (button == "POST")
+        assert ("?words=%3Ci%3ELF" in in_head.splitlines()[0]) is (button == "GET")
+
+
+def test_reload_asks_whether_the_page_has_changed_and_is_told_that_it_has_not(
+    page: "Page", start_server: StartServer
+) -> None:
+    server = start_server("services.http")
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.reload()
+    for target in ("/", "/style.css"):
+        server.wait_for("request", target=target, status=304)
+    assert page.get_by_role("heading", level=1).inner_text() == SENTENCE
 
 
 def test_two_tabs_are_served_at_once(browser: "BrowserContext", page_url: str) -> None:
