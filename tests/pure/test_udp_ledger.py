@@ -154,3 +154,57 @@ def test_an_answer_after_giving_up_counts_for_its_attempt_and_not_for_the_reques
     assert ledger.received(answer_to(attempt), 500, True).completed is None
     assert attempt.outcome is Outcome.LATE
     assert request.confirmed_ns is None
+
+
+@pytest.mark.parametrize("cut", [b"received 24 bytes: ping 7f3a9c01 1.", b"received 24 b"])
+def test_a_confirmation_that_was_cut_is_no_answer(cut: bytes) -> None:
+    ledger = Ledger(RUN)
+    attempt = ledger.sent(ledger.begin(), 0, TIMEOUT_NS)
+    assert ledger.received(cut, 10, True).credit is Credit.STRAY
+    assert attempt.outcome is Outcome.UNKNOWN
+
+
+def test_once_a_server_has_quoted_a_ping_what_quotes_none_never_was_an_answer() -> None:
+    ledger = Ledger(RUN)
+    request = ledger.begin()
+    first = ledger.sent(request, 0, TIMEOUT_NS)
+    assert ledger.received(b"OK", 10, True).attempt is first
+    assert ledger.received(answer_to(first), 30, True).credit is Credit.ANSWER
+    assert (first.rtt_ns, first.duplicates) == (30, 0)
+    second = ledger.sent(ledger.begin(), 50, TIMEOUT_NS)
+    assert ledger.received(b"OK", 60, True).credit is Credit.STRAY
+    assert second.rtt_ns is None
+    assert ledger.strays == {"that quotes no whole ping": 2}
+    assert ledger.answers_in_order == [first]
+
+
+def test_an_answer_that_quotes_another_sequence_number_is_a_stray() -> None:
+    ledger = Ledger(RUN)
+    attempt = ledger.sent(ledger.begin(), 0, TIMEOUT_NS)
+    forged = confirm(Ping(RUN, 1, 1, number=2).datagram(b""))
+    assert ledger.received(forged, 10, True).credit is Credit.STRAY
+    assert attempt.rtt_ns is None
+
+
+def test_kernel_stamps_are_taken_where_they_can_be_true() -> None:
+    ledger = Ledger(RUN)
+    request = ledger.begin()
+    attempts = [ledger.sent(request, 1_000_000, TIMEOUT_NS) for _ in range(2)]
+    ledger.left(b"ether, IP and UDP heads" + Ping(RUN, 1, 1).datagram(b""), 1_004_000)
+    ledger.left(Ping(RUN, 1, 2).datagram(b""), 900_000)  # before the program sent it
+    ledger.left(Ping("00000000", 1, 2).datagram(b""), 1_004_000)
+    ledger.left(Ping(RUN, 9, 9).datagram(b""), 1_004_000)
+    assert [attempt.left_ns for attempt in attempts] == [1_004_000, None]
+    ledger.received(answer_to(attempts[0]), 1_050_000, True, 1_024_000)
+    ledger.received(answer_to(attempts[1]), 1_050_000, True, 999_000)  # before it was sent
+    assert [attempt.rtt_ns for attempt in attempts] == [20_000, 50_000]
+    assert [attempt.by_kernel for attempt in attempts] == [True, False]
+
+
+def test_answers_that_overtake_others_are_counted_as_rfc_4737_says() -> None:
+    ledger = Ledger(RUN)
+    attempts = [ledger.sent(ledger.begin(), 0, TIMEOUT_NS) for _ in range(5)]
+    for number in (1, 4, 2, 3, 5):
+        ledger.received(answer_to(attempts[number - 1]), 10, True)
+    assert [attempt.reordered for attempt in attempts] == [False, True, True, False, False]
+    assert ledger.reordered == 2

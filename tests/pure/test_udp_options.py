@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.udp.__main__ import parser, run_identifier
+from clients.udp.__main__ import main, parser, run_identifier
 from clients.udp.schedule import Schedule
 from services.udp.__main__ import parse
 from services.udp.drop import DROP_PROBABILITY
@@ -32,6 +32,12 @@ def test_the_clients_defaults_are_those_of_its_schedule() -> None:
         ("--max-tries 0", "at least 1"),
         ("--no-such-option", "--no-such-option"),
         ("two messages", "messages"),
+        ("--rto sometimes", "choose from"),
+        ("--min-rto 0", "more than 0"),
+        ("--expect drop=2", "a probability"),
+        ("--expect back", "back=10%"),
+        ("--expect back=1,back=1", "back=10%"),
+        ("--json --csv", "not allowed with"),
     ],
 )
 def test_wrong_usage_of_the_client_is_status_2_and_says_what_would_be_right(
@@ -79,3 +85,18 @@ def test_wrong_usage_of_the_server_is_status_2_and_says_what_would_be_right(
         parse(arguments.split())
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["--min-rto 2s --max-rto 1s", "--paced --interval 0"])
+def test_options_that_do_not_go_together_are_wrong_usage(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_known_of_the_lab_may_be_said_in_parts() -> None:
+    given = parser().parse_args(["--expect", "back=10%, drop=0.5"])
+    assert given.expect == {"back": 0.1, "drop": 0.5}

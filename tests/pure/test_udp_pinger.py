@@ -272,3 +272,65 @@ def test_whatever_the_path_does_the_sums_add_up_and_no_sample_is_wrong(
             ping = Ping("7f3a9c01", attempt.request, attempt.number, attempt.sequence)
             assert attempt.rtt_ns in (None, delays[ping.datagram(b"hello")])
     assert summary(pinger, "server", 1.0)
+
+
+PACED = Schedule(count=40, interval_s=0.01, paced=True)
+
+
+def test_a_paced_run_sends_at_every_interval_once_whatever_comes_back() -> None:
+    def path(datagram: bytes) -> list[Answer]:
+        ping = find_ping(datagram)
+        assert ping is not None
+        return [] if ping.request % 3 == 0 else [(125 * MS, confirm(datagram))]
+
+    pinger, wire, _ = run(path, PACED)
+    begun_ns = wire.sent[0][0]
+    assert [sent_ns - begun_ns for sent_ns, _ in wire.sent] == [n * 10 * MS for n in range(40)]
+    figures = statistics(pinger.ledger)
+    assert (figures.answered, figures.gave_up, figures.retries) == (27, 13, 0)
+    assert pinger.ledger.requests[38].gave_up
+
+
+def test_a_paced_run_that_was_held_up_sends_what_is_due_and_keeps_to_its_times() -> None:
+    wire = VirtualWire(lossless)
+    pinger = Pinger(wire, PACED, "7f3a9c01")
+    events = pinger.run()
+    next(events)
+    wire._now_ns += 95 * MS  # the machine was busy with something else
+    list(events)
+    begun_ns = wire.sent[0][0]
+    due_ms = [(sent_ns - begun_ns) // MS for sent_ns, _ in wire.sent]
+    assert due_ms == [0, *[95] * 9, *range(100, 400, 10)]
+    assert statistics(pinger.ledger).answered == 40
+
+
+def test_a_late_answer_in_a_paced_run_is_told_from_one_in_time() -> None:
+    def path(datagram: bytes) -> list[Answer]:
+        return [(230 * MS if b" 5.1 " in datagram else MS, confirm(datagram))]
+
+    pinger, _, _ = run(path, PACED)
+    assert [a.request for a in pinger.ledger.attempts if a.outcome is Outcome.LATE] == [5]
+    assert statistics(pinger.ledger).reordered == 1
+
+
+def test_a_paced_run_against_a_closed_port_ends_early() -> None:
+    pinger, wire, _ = run(lambda datagram: [(MS, Refusal(datagram, "refused"))], PACED)
+    assert pinger.hopeless == "refused"
+    assert len(wire.sent) < PACED.count
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_paced_run_credits_every_answer_to_its_own_attempt(random_: random.Random) -> None:
+    delays: dict[bytes, int] = {}
+
+    def path(datagram: bytes) -> Iterator[Answer]:
+        delays[datagram] = random_.randrange(400) * MS
+        for _ in range(random_.randrange(3)):
+            yield delays[datagram], confirm(datagram)
+
+    pinger, _, _ = run(path, PACED)
+    for attempt in pinger.ledger.attempts:
+        sent = Ping("7f3a9c01", attempt.request, 1, attempt.sequence).datagram(b"hello")
+        assert attempt.rtt_ns in (None, delays[sent])
+    figures = statistics(pinger.ledger)
+    assert sum(figures.outcomes.values()) == figures.datagrams_sent == PACED.count
