@@ -10,14 +10,15 @@ own. Values that come from a peer are escaped, so that no request can forge a li
 A line is written and flushed at once. A server of one thread that has thousands of events a second
 may ``keep`` lines instead, whose fields it has formatted once with ``shown``, and ``flush`` them
 when there is nothing else to do; they are at most ``KEPT_MS`` old when they are written, if it does
-so before it waits for anything.
+so before it waits for anything. One of many threads may ``note`` events: a line is written at once
+unless another was less than ``KEPT_MS`` ago, and somebody flushes every now and then.
 """
 
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 Value = str | int | float | bool | None
@@ -25,12 +26,17 @@ Value = str | int | float | bool | None
 KEPT_MS = 50
 """How long lines may be kept back, in milliseconds."""
 
+ATOMIC_BYTES = 4096
+"""What a pipe takes in one piece, whoever else writes to it: PIPE_BUF of Linux (pipe(7))."""
+
 
 class Events:
     """Writes one line per event; safe to call from several threads at once.
 
     ``style`` is ``human``, ``json`` or ``off``; ``wall_clock_ns`` is nanoseconds since the epoch.
     A reader that went away (EPIPE on a closed log) must not end a server: later events are dropped.
+    ``shared`` says that other processes write to the same stream: lines then go out in pieces that
+    do not mix with theirs.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Events:
         *,
         stream: TextIO | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        shared: bool = False,
     ) -> None:
         self.service = service
         self.style = style
@@ -47,10 +54,13 @@ class Events:
         """Lines that ``flush`` is to write: ask whether there are any, and leave them alone."""
         self._stream = sys.stdout if stream is None else stream
         self._wall_clock_ns = wall_clock_ns
+        self._shared = shared
         self._lock = threading.Lock()
         self._kept_since_ms = 0
         self._now_ms = -1
         self._moment = ""  # _now_ms as text
+        self._noted = (-1, "")  # when, and that as text; in one, so that threads agree on it
+        self._written_ms = 0
         if style == "json":
             self._form = ('{"time": "', f'", "service": "{service}", "event": "', '"', ", ", "}\n")
         else:
@@ -90,6 +100,24 @@ class Events:
         head, tail = f"{start}{self._moment}{before_event}", f"{after_event}{separator}{shown}{end}"
         self.kept.append(f"{head}{first}{tail}{head}{second}{tail}")
 
+    def label(self, name: str) -> str:
+        """Return what stands before the value of a field, for one who writes numbers himself."""
+        return f'"{name}": ' if self.style == "json" else f"{name}="
+
+    def note(self, event: str, shown: str) -> None:
+        """Write an event with fields ``shown`` already, or keep it; call from any thread."""
+        now_ms = self._wall_clock_ns() // 1_000_000
+        noted = self._noted
+        if noted[0] != now_ms:
+            noted = self._noted = (now_ms, timestamp(now_ms * 1_000_000))
+        start, before_event, after_event, separator, end = self._form
+        self.kept.append(
+            f"{start}{noted[1]}{before_event}{event}{after_event}{separator}{shown}{end}"
+        )
+        if not 0 <= now_ms - self._written_ms < KEPT_MS:  # also where the clock steps
+            self._written_ms = now_ms
+            self.flush()
+
     def flush(self) -> None:
         """Write the lines that are kept."""
         if self.kept:
@@ -97,14 +125,25 @@ class Events:
 
     def _write(self, text: str) -> None:
         with self._lock:
-            if self.kept:
-                text = "".join(self.kept) + text
-                self.kept.clear()
+            if count := len(self.kept):  # meanwhile another thread may add to them
+                text = "".join(self.kept[:count]) + text
+                del self.kept[:count]
             try:
-                self._stream.write(text)
-                self._stream.flush()
+                for piece in _atomic_pieces(text) if self._shared else (text,):
+                    self._stream.write(piece)
+                    self._stream.flush()
             except OSError:  # EPIPE, ENOSPC: nobody can read the log; serving goes on
                 pass
+
+
+def _atomic_pieces(text: str) -> Iterator[str]:
+    """Cut whole lines, all ASCII, into pieces of at most ``ATOMIC_BYTES`` where lines allow it."""
+    start = 0
+    while len(text) - start > ATOMIC_BYTES:
+        end = text.rfind("\n", start, start + ATOMIC_BYTES) + 1 or text.index("\n", start) + 1
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def timestamp(wall_ns: int) -> str:

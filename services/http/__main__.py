@@ -1,110 +1,184 @@
-"""Start the web server: ``python -m services.http``."""
+"""Start the web server: ``python -m services.http``.
 
-import socket
+What serving takes is imported after the options are read, because the container's health check is
+this program too, every few seconds.
+"""
+
+import argparse
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from services.events import Events
-from services.http.protocol import PORT
-from services.http.server import HEALTH_CHECK_AGENT, BindError, Limits, Server, listen
-from services.http.site import FAILING_PATH, Site
-from services.lifetime import Lifetime
+from services.http.check import check
+from services.http.limits import PORT, Limits
 from services.options import LOG_STYLES, OptionParser, integer, port, positive_duration_s
 
-CHECK_TIMEOUT_S = 2.0
-SPARE_DESCRIPTORS = 64
-"""For whatever is no client: the listener, the selector, the log."""
+SPARE_DESCRIPTORS = 128
+"""For whatever is no client: the listener, refused connections, health checks, pages, the log."""
 
 
-def main() -> int:
-    """Serve, or check a running server; return the exit status."""
-    defaults = Limits()
-    parser = OptionParser(
+def parser() -> OptionParser:
+    """Return the options of the server; see ``--help``."""
+    options = OptionParser(
         "HTTP",
         prog="python -m services.http",
-        description=f"A small web server, one thread per connection. The page {FAILING_PATH} fails "
-        "on purpose.",
-        epilog="Exit status: 0 ended by a signal or check passed, 1 cannot serve or check failed, "
-        "2 wrong usage.",
+        description="A small web server, one thread per connection.",
+        epilog="""examples:
+  python -m services.http --port 8080 --log json
+  python -m services.http --workers 2       two processes, for more than one core
+  python -m services.http --check           is the server on this machine well?
+
+exit status: 0 ended by SIGTERM or Ctrl-C, or the check is good; 1 cannot bind, or the check is bad;
+2 wrong usage""",
     )
-    parser.add_setting("host", default="0.0.0.0", help="address to listen on")
-    parser.add_setting("port", default=PORT, type=port, help="TCP port, 0 for any free one")
-    parser.add_setting(
+    options.add_setting("host", default="0.0.0.0", help="address to listen on")
+    options.add_setting("port", default=PORT, type=port, help="TCP port, 0 for any free one")
+    options.add_setting(
         "log", default="human", choices=LOG_STYLES, help="one line per event on standard output"
     )
-    parser.add_setting(
-        "interface", default=None, help="network interface to watch: if it goes, the server ends"
+    options.add_setting(
+        "interface",
+        default=None,
+        metavar="NAME",
+        help="network interface to watch: if it goes, the server ends",
     )
-    parser.add_setting(
+    options.add_setting(
+        "pages", default=None, metavar="FOLDER", help="folder to serve instead of the lab's pages"
+    )
+    options.add_setting(
+        "workers",
+        default=1,
+        type=integer(1, 64),
+        metavar="N",
+        help="processes that serve the port, each on a core of its own and with limits of its own",
+    )
+    options.add_setting(
+        "cores",
+        default="one",
+        choices=("one", "any"),
+        help="whether the threads of a process keep to one core, which is quicker, or use any",
+    )
+    defaults = Limits()
+    options.add_setting(
         "max-connections",
         default=defaults.max_connections,
         type=integer(1, 100_000),
+        metavar="N",
         help="clients at once, a thread each; one more gets 503",
     )
     for name, value, help_text in (
         ("idle-timeout", defaults.idle_timeout_s, "wait for the next request on a connection"),
         ("head-timeout", defaults.head_timeout_s, "for a whole request head to arrive"),
-        ("body-timeout", defaults.body_timeout_s, "for a whole request body to arrive"),
-        ("send-timeout", defaults.send_timeout_s, "for a client to take its answer"),
+        ("body-timeout", defaults.body_timeout_s, "for a request body to arrive, see --min-rate"),
+        ("send-timeout", defaults.send_timeout_s, "for an answer to be taken, see --min-rate"),
+        ("linger", defaults.linger_s, "for a client to close after the last answer"),
     ):
-        parser.add_setting(
+        options.add_setting(
             name, default=value, type=positive_duration_s, metavar="TIME", help=help_text
         )
-    parser.add_argument(
-        "--check", action="store_true", help="ask a running server on loopback for / and exit"
+    options.add_setting(
+        "min-rate",
+        default=defaults.min_rate,
+        type=integer(1),
+        metavar="N",
+        help="bytes of a body or an answer for which a client gets another second",
     )
-    options = parser.parse_args()
-    if options.check:
-        return check(options.host, options.port)
+    options.add_argument(
+        "--check", action="store_true", help="ask a running server; for containers"
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve, or check a running server; return the exit status."""
+    settings = parser().parse_args(arguments)
+    if settings.check:
+        trouble = check(settings.host, settings.port)
+        print(trouble or "the web server answers")
+        return 1 if trouble else 0
+    return serve(settings)
+
+
+def serve(settings: argparse.Namespace) -> int:
+    """Serve as ``settings`` say and return the exit status."""
+    from services.events import Events
+    from services.http.server import BindError, Server, bind, keep_to_one_core, listen
+    from services.http.site import Site
+    from services.http.workers import supervise
+    from services.lifetime import Lifetime
+
+    several = settings.workers > 1
+    lifetime = Lifetime(settings.interface).end_on_signals()
     try:
-        listener = listen(options.host, options.port)
+        listener = (bind if several else listen)(settings.host, settings.port, shared=several)
     except BindError as error:
         print(error, file=sys.stderr)
         return 1
     limits = Limits(
-        max_connections=min(options.max_connections, _descriptors(options.max_connections)),
-        idle_timeout_s=options.idle_timeout,
-        head_timeout_s=options.head_timeout,
-        body_timeout_s=options.body_timeout,
-        send_timeout_s=options.send_timeout,
+        max_connections=places(settings.max_connections),
+        idle_timeout_s=settings.idle_timeout,
+        head_timeout_s=settings.head_timeout,
+        body_timeout_s=settings.body_timeout,
+        send_timeout_s=settings.send_timeout,
+        min_rate=settings.min_rate,
+        linger_s=settings.linger,
     )
-    lifetime = Lifetime(options.interface).end_on_signals()
-    Server(Site(), Events("http", options.log), lifetime, limits).serve(listener)
+    events = Events("http", settings.log, shared=several)
+    address, bound_port = listener.getsockname()[:2]
+    events(
+        "listening",
+        address=address,
+        port=bound_port,
+        max_connections=limits.max_connections,
+        workers=settings.workers,
+    )
+    site = Site() if settings.pages is None else Site(Path(settings.pages))
+
+    def work(number: int, until: Lifetime) -> None:
+        if settings.cores == "one":
+            keep_to_one_core(number - 1)
+        listening = listen(settings.host, bound_port, shared=True) if several else listener
+        server = Server(site, events, until, limits)
+        all_finished = server.serve(listening)
+        events(
+            "worker-stopped" if several else "stopped",
+            **{"worker": number} if several else {},
+            reason=until.reason,
+            connections=server.connections,
+            requests=server.requests,
+            refused=server.refused,
+        )
+        if not all_finished:
+            # Threads of clients that could not be ended in time. The interpreter's own end would
+            # abort if one of them were just writing to the log.
+            os._exit(0)
+
+    if several:
+        with listener:
+            supervise(settings.workers, work, lifetime, events)
+        events("stopped", reason=lifetime.reason)
+    else:
+        work(1, lifetime)
     return 0
 
 
-def check(host: str, port_number: int) -> int:
-    """Fetch ``/`` as the container's health check; return 0 if it is answered with 200."""
-    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    request = (
-        f"GET / HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {HEALTH_CHECK_AGENT}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    answer = b""
+def places(wanted: int) -> int:
+    """Return how many clients there are descriptors for, at most ``wanted``.
+
+    Raises this process's soft limit on open files as far as that needs, and the hard limit allows.
+    """
     try:
-        with socket.create_connection((target, port_number), CHECK_TIMEOUT_S) as connection:
-            connection.sendall(request.encode())
-            while data := connection.recv(16384):
-                answer += data
-    except OSError as error:
-        print(f"http {target}:{port_number}: {error}")
-        return 1
-    status_line = answer.partition(b"\r\n")[0].decode("latin-1")
-    print(f"http {target}:{port_number}: {status_line!r}")
-    return 0 if status_line.startswith("HTTP/1.1 200 ") else 1
-
-
-def _descriptors(wanted: int) -> int:
-    """Raise the soft limit on open files as far as needed; return how many clients it allows."""
-    if sys.platform == "win32":
-        return wanted  # no such limit there
-    import resource
-
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(1, soft - SPARE_DESCRIPTORS)
+        return max(1, min(wanted, soft - SPARE_DESCRIPTORS))
+    return wanted
 
 
 if __name__ == "__main__":

@@ -400,7 +400,7 @@ def test_check_passes_unlogged_on_a_running_server_and_fails_without(server: Ser
     assert (passed.returncode, passed.stderr) == (0, "")
     assert server.stop() == 0
     stopped = server.wait_for("stopped")
-    assert stopped["connections"] == 1
+    assert (stopped["connections"], stopped["requests"]) == (0, 0)
     assert [event["event"] for event in server.events] == ["listening", "stopped"]
     failed = run_client(*arguments)
     assert failed.returncode == 1

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from services.events import KEPT_MS, Events
+from services.events import ATOMIC_BYTES, KEPT_MS, Events
 
 AT_NS = 1_700_000_000_123_456_789
 
@@ -96,3 +96,64 @@ def test_lines_are_kept_no_longer_than_stated() -> None:
     events.flush()
     assert stream.getvalue().count("\n") == 2 * 3 * KEPT_MS // 10
     assert events.kept == []
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_a_noted_line_reads_as_one_written_at_once(style: str) -> None:
+    at_once, noted = io.StringIO(), io.StringIO()
+    Events("http", style, stream=at_once, wall_clock_ns=lambda: AT_NS)("request", number=7, ms=0.5)
+    events = Events("http", style, stream=noted, wall_clock_ns=lambda: AT_NS)
+    shown = f"{events.label('number')}7{events.separator}{events.label('ms')}0.5"
+    events.note("request", shown)
+    assert noted.getvalue() == at_once.getvalue()
+
+
+def test_a_lone_noted_line_is_written_at_once_and_those_after_it_together() -> None:
+    stream = io.StringIO()
+    now_ms = 1_000_000
+    events = Events("http", stream=stream, wall_clock_ns=lambda: now_ms * 1_000_000)
+    lines = []
+    for now_ms in range(1_000_000, 1_000_000 + 2 * KEPT_MS, KEPT_MS // 5):
+        events.note("request", f"number={now_ms}")
+        lines.append(stream.getvalue().count("\n"))
+    assert lines == [1, 1, 1, 1, 1, 6, 6, 6, 6, 6]
+    events("stopped")
+    assert stream.getvalue().count("\n") == 11
+
+
+def test_noted_lines_of_many_threads_are_all_there_once() -> None:
+    stream = io.StringIO()
+    events = Events("http", "json", stream=stream)
+
+    def write(first: int) -> None:
+        for number in range(first, first + 2000):
+            events.note("request", f'"number": {number}')
+            if number % 100 == 0:
+                events.flush()
+
+    threads = [threading.Thread(target=write, args=(n,), name=f"{n}") for n in (0, 2000, 4000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events.flush()
+    numbers = [json.loads(line)["number"] for line in stream.getvalue().splitlines()]
+    assert sorted(numbers) == list(range(6000))
+
+
+def test_a_shared_stream_gets_whole_lines_in_pieces_that_a_pipe_does_not_mix() -> None:
+    class Pieces(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    pieces: list[str] = []
+    events = Events("http", stream=Pieces(), shared=True, wall_clock_ns=lambda: AT_NS)
+    for size in (1, 5000, *range(1, 300)):
+        events.note("request", "x" * size)
+    events.flush()
+    assert sum(piece.count("\n") for piece in pieces) == 301
+    assert all(piece.endswith("\n") for piece in pieces)
+    assert [piece for piece in pieces if len(piece) > ATOMIC_BYTES][0].count("\n") == 1
+    assert sum(len(piece) > ATOMIC_BYTES for piece in pieces) == 1
+    assert len(pieces) < 30
