@@ -1,12 +1,16 @@
 """udp-client as a process, against the lab's server and against foreign ones."""
 
+import csv
+import io
 import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -276,12 +280,12 @@ def test_an_interrupted_document_is_whole_and_says_so(
     assert [a["outcome"] for a in attempts(document)] == ["unknown"]
 
 
-def on_a_terminal(port: int, environment: dict[str, str]) -> str:
+def on_a_terminal(port: int, environment: dict[str, str], *arguments: str) -> str:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         try:
             client = subprocess.Popen(
-                python(MODULE, "--port", str(port), "--count", "1", *QUICK),
+                python(MODULE, "--port", str(port), "--count", "1", *QUICK, *arguments),
                 cwd=ROOT,
                 env=os.environ | environment,
                 stdout=theirs,
@@ -327,3 +331,169 @@ def test_output_cut_off_by_its_reader_is_no_traceback(start_server: StartServer)
         assert client.stderr is not None
         assert client.stderr.read() == ""
     assert client.returncode == -signal.SIGPIPE
+
+
+def test_drops_and_losses_each_way_are_told_apart_and_add_up(
+    start_server: StartServer, foreign_server: Callable[[Reply], int]
+) -> None:
+    """The test is the network: it loses 2.1 on the way there, and the answer to 3.1."""
+    server = start_server("services.udp", "--drop-schedule", "1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as onward:
+        onward.connect(("127.0.0.1", server.port))
+        onward.settimeout(0.2)
+
+        def reply(sock: socket.socket, datagram: bytes, who: Any) -> None:
+            if b" 2.1 " in datagram:
+                return
+            onward.send(datagram)
+            try:
+                answer = onward.recv(2048)
+            except TimeoutError:  # dropped
+                return
+            if b" 3.1 " not in datagram:
+                sock.sendto(answer, who)
+
+        port = foreign_server(reply)
+        document = ping_json(port, "--timeout", "300ms", "--interval", "0", "--count", "3")
+    outcomes = [attempt["outcome"] for attempt in attempts(document)]
+    assert outcomes == [
+        "dropped by the server",
+        "answered",
+        "lost on the way there",
+        "answered",
+        "lost on the way back",
+        "answered",
+    ]
+    assert sum(document["statistics"]["outcomes"].values()) == len(outcomes)
+    assert document["account"]["complete"] is True
+    server.stop()
+    assert server.wait_for("stopped")["received"] == 5  # asking for the account is not counted
+
+
+def test_a_server_restarted_in_mid_run_is_not_taken_for_a_network_that_loses(
+    start_server: StartServer,
+) -> None:
+    server = start_server("services.udp", "--drop-schedule", "1,2")
+    with start_client(
+        "--port", str(server.port), *QUICK, "--count", "2", "--interval", "1.5s", "--json"
+    ) as client:
+        server.wait_for("answered")
+        server.stop()
+        start_server("services.udp", "--drop", "0", "--port", str(server.port))
+        shown, _ = client.communicate(timeout=10)
+    document = json.loads(shown)
+    first, second = document["requests"]
+    assert {a["outcome"] for a in first["attempts"][:2]} == {"unknown"}
+    assert first["attempts"][2]["outcome"] == second["attempts"][-1]["outcome"] == "answered"
+    assert "cannot know of 2 attempts" in document["account"]["remark"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
+def test_round_trips_are_from_kernel_stamp_to_kernel_stamp_less_the_servers_holding(
+    start_server: StartServer,
+) -> None:
+    server = start_server("services.udp", "--drop", "0")
+    document = ping_json(server.port, "--paced", "--interval", "1ms", "--count", "200")
+    if not document["in_effect"]["kernel_stamps"]:
+        pytest.skip("this kernel gives no stamps")
+    figures = document["statistics"]
+    assert (
+        figures["rtt"]["samples"] == figures["rtt_by_kernel"] == figures["held"]["samples"] == 200
+    )
+    for attempt in attempts(document):
+        assert attempt["sent_ns"] - 2000 <= attempt["left_ns"] < attempt["arrived_ns"]
+        assert attempt["arrived_ns"] <= attempt["received_ns"] + 2000
+        elapsed_ns = attempt["arrived_ns"] - attempt["left_ns"]
+        assert attempt["elapsed_s"] == pytest.approx(elapsed_ns / 1e9)
+        assert attempt["rtt_s"] == pytest.approx(attempt["elapsed_s"] - attempt["held_s"])
+        assert attempt["rtt_s"] > 0
+    assert document["in_effect"]["server_drop"] == 0
+    assert "answered" in {attempt["outcome"] for attempt in attempts(document)}
+
+
+def test_the_table_has_a_line_for_each_attempt(start_server: StartServer) -> None:
+    server = start_server("services.udp", "--drop-schedule", "1")
+    done = ping(server.port, *QUICK, "--count", "2", "--csv", "--rto", "fixed")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["request"], row["attempt"], row["outcome"]) for row in rows] == [
+        ("1", "1", "dropped by the server"),
+        ("1", "2", "answered"),
+        ("2", "1", "answered"),
+    ]
+    assert [row["timeout_s"] for row in rows] == ["0.05"] * 3
+    assert rows[0]["rtt_s"] == ""
+    assert float(rows[1]["rtt_s"]) > 0
+
+
+def test_the_summary_sets_what_is_expected_beside_what_was_measured(
+    start_server: StartServer,
+) -> None:
+    server = start_server("services.udp", "--drop", "0.5", "--seed", "4")
+    done = ping(server.port, "--paced", "--interval", "1ms", "--count", "100", "--expect", "back=0")
+    table = done.stdout[done.stdout.index("attempts  ") :]
+    assert re.match(r"attempts +count +share +expected\n +answered +\d+ +0\.\d+ +0.500\n", table)
+    assert re.search(r"^  sum +100$", table, re.M)
+    assert re.search(r"without an answer: .* \(95 % confidence: .*\), expected 0\.500", table)
+    assert re.search(r"dropped by the server: .* its setting is 0\.5\n", table)
+    assert done.stdout.count("request ") == 0  # no line for each of the paced ones
+
+
+def test_verbose_shows_how_the_adaptive_timeout_is_computed(start_server: StartServer) -> None:
+    server = start_server("services.udp", "--drop", "0")
+    quiet = ping(server.port, *QUICK, "--count", "1", "--rto", "adaptive")
+    assert "SRTT" not in quiet.stdout
+    verbose = ping(server.port, *QUICK, "--count", "1", "--rto", "adaptive", "-v")
+    assert re.search(r"R = .* SRTT = .* RTTVAR = .* RTO = 200 ms \(the minimum\)", verbose.stdout)
+
+
+INTERFACE_DOWN = """
+import fcntl, os, socket, struct, subprocess, sys
+def loopback(up):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sh14x", b"lo", up))  # SIOCSIFFLAGS, IFF_UP
+loopback(1)
+run = lambda *arguments: subprocess.Popen(
+    [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True
+)
+with run("services.udp", "--host", "127.0.0.1", "--port", "7", "--drop", "0") as server:
+    server.stdout.readline()
+    quick = ["--timeout", "20ms", "--interval", "20ms", "--count", "3"]
+    with run("clients.udp", "--port", "7", *quick) as client:
+        shown = ""
+        while "answered" not in shown:
+            shown += client.stdout.readline()
+        loopback(0)
+        while "request 2: timed out" not in shown and "could not be sent" not in shown:
+            shown += client.stdout.readline()
+        loopback(1)
+        print(shown + client.stdout.read(), client.wait())
+    server.terminate()
+"""
+
+
+def test_an_interface_that_goes_down_and_comes_up_again_costs_attempts_and_nothing_else() -> None:
+    """In a network namespace of its own, where the loopback interface can be taken down."""
+    unshare = shutil.which("unshare")
+    in_namespace = [unshare or "unshare", "--user", "--map-root-user", "--net"]
+    if unshare is None or subprocess.run([*in_namespace, "true"], check=False).returncode:
+        pytest.skip("no network namespaces for this user")
+    done = subprocess.run(
+        [*in_namespace, sys.executable, "-c", INTERFACE_DOWN],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "requests 3, answered 3, gave up 0" in done.stdout, done.stdout
+    assert done.stdout.endswith(" 0\n")
+
+
+def test_a_paced_run_has_one_line_that_is_written_over_on_a_terminal(
+    start_server: StartServer,
+) -> None:
+    server = start_server("services.udp", "--drop", "0")
+    shown = on_a_terminal(server.port, {}, "--paced", "--interval", "1ms", "--count", "150")
+    assert re.search(r"\r\x1b\[K\d+ of 150 sent, \d+ answered, the last in [\d.]+ ms", shown)
+    assert shown.index("\r\x1b[K---") > 0

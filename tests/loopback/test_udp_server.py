@@ -1,10 +1,13 @@
 """The UDP ping server as a process, asked through real sockets."""
 
+import dataclasses
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +15,18 @@ import pytest
 
 from services.events import Events
 from services.lifetime import TICK_S
-from services.udp.protocol import HEALTH_CHECK, LARGEST_DATAGRAM, confirm
+from services.udp.protocol import (
+    HEALTH_CHECK,
+    LARGEST_ACCOUNT,
+    LARGEST_DATAGRAM,
+    LARGEST_GROWTH,
+    LARGEST_TIMES,
+    AccountQuestion,
+    confirm,
+    find_account,
+    find_times,
+    times_text,
+)
 from services.udp.server import PingServer, ServerError, bound_socket, check
 from tests.binomial import accepted
 from tests.loopback.conftest import ROOT, Server, StartServer, python
@@ -251,3 +265,90 @@ def test_it_listens_on_ipv6_where_told_to(start_server: StartServer) -> None:
         client.settimeout(5)
         client.sendto(b"six", ("::1", server.port))
         assert client.recv(2048) == confirm(b"six")
+
+
+def test_a_numbered_ping_gets_the_times_and_nobody_else_does(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop", "0")
+    before_ns = time.time_ns()
+    numbered = b"ping 7f3a9c01 1.1 #1: hello"
+    answers = ask(client, server, [numbered, b"ping 7f3a9c01 1.1: hello", b" " + numbered])
+    after_ns = time.time_ns()
+    times = find_times(answers[0])
+    assert times is not None
+    assert answers[0] == confirm(numbered, times_text(*dataclasses.astuple(times)))
+    assert before_ns <= times.received_ns <= times.received_ns + times.held_ns <= after_ns
+    assert times.by_kernel == (sys.platform == "linux")
+    assert answers[1:] == [confirm(b"ping 7f3a9c01 1.1: hello"), confirm(b" " + numbered)]
+
+
+def test_the_account_tells_each_datagrams_end_and_asking_leaves_no_trace(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop-schedule", "2,4,5")
+    question = AccountQuestion("7f3a9c01", 1, 6).datagram()
+    for number in (1, 2, 3):
+        answers = ask(client, server, [b"ping 7f3a9c01 %d.1 #%d:" % (number, number), question])
+        told = find_account(answers[-1])
+        assert told is not None
+        assert (told.codes, told.drop) == ((b"100000", b"140000", b"141000")[number - 1], None)
+    twice = b"ping 7f3a9c01 5.1 #5:"
+    ask(client, server, [b"ping 7f3a9c01 4.1 #4:", twice, twice])
+    (answer,) = ask(client, server, [question])
+    told = find_account(answer)
+    assert told is not None
+    assert told.codes == b"141450"
+    assert 0 <= told.complete_s < 60
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:  # same run, other port
+        stranger.settimeout(5)
+        (answer,) = ask(stranger, server, [question])
+        told = find_account(answer)
+        assert told is not None
+        assert told.codes == b"000000"
+    server.stop()
+    counts = server.wait_for("stopped")
+    assert (counts["received"], counts["dropped"], counts["answered"]) == (6, 3, 3)
+    assert not any("account" in str(event) for event in server.events)
+
+
+def test_no_answer_is_much_larger_than_its_question(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop", "0")
+    questions = [
+        b"ping 7f3a9c01 1.1 #1:",
+        b"account? 7f3a9c01 1 999999999",
+        AccountQuestion("7f3a9c01", 1, 999_999_999).datagram(),
+        b"account? 7f3a9c01 1 999999999 " + bytes(20_000),
+    ]
+    for question in questions:
+        (answer,) = ask(client, server, [question])
+        assert len(answer) <= len(question) + LARGEST_GROWTH + LARGEST_TIMES
+        assert len(answer) <= LARGEST_ACCOUNT
+
+
+def test_lines_of_an_idle_server_are_there_at_once(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop", "0")
+    client.sendto(b"hello", ("127.0.0.1", server.port))
+    client.recv(2048)
+    server.wait_for("answered")  # no other datagram comes, and nobody stops it
+    assert server.process.poll() is None
+
+
+def test_every_line_is_written_though_the_server_is_told_to_stop_under_load(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE, "--drop", "0.5")
+    for number in range(2000):
+        client.sendto(
+            b"ping 7f3a9c01 %d.1 #%d:" % (number + 1, number + 1), ("127.0.0.1", server.port)
+        )
+    assert server.stop() == 0
+    counts = server.wait_for("stopped")
+    lines = Counter(event["event"] for event in server.events)
+    assert counts["received"] > 0
+    for what in ("received", "dropped", "answered"):
+        assert lines[what] == counts[what]
