@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,13 @@ def python(*arguments: str) -> list[str]:
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
     """Start ``python -m MODULE ...`` on a free loopback port; stop it after the test."""
+    with servers() as start:
+        yield start
+
+
+@contextmanager
+def servers() -> Iterator[StartServer]:
+    """Give ``start_server`` for longer than a test: a module's fixture, say."""
     started: list[Server] = []
 
     def start(module: str, *arguments: str, environment: dict[str, str] | None = None) -> Server:

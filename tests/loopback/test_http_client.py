@@ -10,14 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.loopback.conftest import ROOT, Server, StartServer, python, run_client
+from tests.loopback.conftest import ROOT, Server, python, run_client, servers
 
 MODULE = "clients.http"
 
 
-@pytest.fixture
-def server(start_server: StartServer) -> Server:
-    return start_server("services.http")
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with servers() as start:
+        yield start("services.http")
 
 
 @contextmanager
