@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-REQUIREMENTS = ("docker", "browser", "netem", "root")
+REQUIREMENTS = ("docker", "browser", "netem", "root", "pypi", "load-tools")
 
 
 def missing(requirement: str, reason: str) -> NoReturn:

@@ -236,7 +236,7 @@ class Conversation:
         Raises ProtocolError: also 408, when the request takes too long to arrive.
         """
         reader = self._reader
-        if reader.idle:
+        if reader.at_start:
             data = self._answer_ready()
             if not data:
                 return None

@@ -203,6 +203,11 @@ class RequestReader:
         return not self._buffer and self._request is None
 
     @property
+    def at_start(self) -> bool:
+        """True between requests while not even an empty line before the next one has arrived."""
+        return not (self._buffer or self._empty_lines or self._request)
+
+    @property
     def in_body(self) -> bool:
         """True while a head has arrived and its body has not."""
         return self._request is not None
@@ -217,7 +222,7 @@ class RequestReader:
 
         What is exactly one head that was parsed before, as most requests are, costs one look-up.
         """
-        if not (self._buffer or self._empty_lines or self._request or self._ended):
+        if self.at_start and not self._ended:
             known = _known_heads.get(data)
             if known is not None:
                 return known
