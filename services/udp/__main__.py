@@ -73,7 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(complaint or "healthy", file=sys.stderr if complaint else sys.stdout)
         return 1 if complaint else 0
     lifetime = Lifetime(settings.interface).end_on_signals()
-    events = Events("udp", settings.log)
+    return serve(settings, lifetime, Events("udp", settings.log))
+
+
+def serve(settings: argparse.Namespace, lifetime: Lifetime, events: Events) -> int:
+    """Serve until ``lifetime`` is over; return the exit status."""
     drop: DropDecision
     shown: dict[str, str | int | float]
     if settings.drop_schedule is not None:

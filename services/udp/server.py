@@ -10,8 +10,8 @@ its answer needs nothing but the datagram itself, and sending does not wait for 
 nobody can hold the loop up, and the kernel queues what arrives meanwhile. A thread per datagram
 would only add its cost: microseconds of starting for microseconds of work.
 
-Two log lines a datagram: ``received``, then what became of it. They are written when there is
-nothing to receive, or after ``KEPT_MS``: a system call for each would cost more than the answer.
+Two log lines a datagram: ``received``, then what became of it. They are written when the queue is
+empty, or after a good number of datagrams: a system call for each would cost more than the answer.
 """
 
 import errno
@@ -51,7 +51,7 @@ PAUSE_AFTER_RECEIVE_ERROR_S = 0.05
 
 
 DATAGRAMS_BETWEEN_LOOKS = 64
-"""After how many datagrams in a row the loop asks whether to end."""
+"""After how many datagrams that queue up the loop writes its log and asks whether to end."""
 
 
 class ServerError(Exception):
@@ -136,27 +136,26 @@ class PingServer:
 
     def serve(self, lifetime: Lifetime) -> None:
         """Answer until ``lifetime`` is over."""
-        receive, handle, events = self._socket.recvfrom, self.handle, self._events
+        while not lifetime.over():
+            self._serve_what_is_there()
+            self._events.flush()
+
+    def _serve_what_is_there(self) -> None:
+        """Wait for a datagram, a tick at most, and handle it and those that queue behind it."""
+        receive, handle = self._socket.recvfrom, self.handle
+        how = 0
         try:
-            while not lifetime.over():
-                for _ in range(DATAGRAMS_BETWEEN_LOOKS):
-                    try:
-                        datagram, client = receive(
-                            protocol.LARGEST_DATAGRAM, socket.MSG_DONTWAIT if events.kept else 0
-                        )
-                    except (BlockingIOError, TimeoutError):  # nothing there: now, or for a tick
-                        if not events.kept:
-                            break
-                        events.flush()
-                    except OSError as error:
-                        # ECONNREFUSED or ECONNRESET for an answer that met a closed port (systems
-                        # other than Linux report it here), ENETDOWN, ENOMEM: the next may be fine.
-                        events("receive_failed", error=_name(error))
-                        time.sleep(PAUSE_AFTER_RECEIVE_ERROR_S)
-                    else:
-                        handle(datagram, client)
-        finally:
-            events.flush()
+            for _ in range(DATAGRAMS_BETWEEN_LOOKS):
+                datagram, client = receive(protocol.LARGEST_DATAGRAM, how)
+                how = socket.MSG_DONTWAIT
+                handle(datagram, client)
+        except (BlockingIOError, TimeoutError):  # nothing there: now, or for a tick
+            pass
+        except OSError as error:
+            # ECONNREFUSED or ECONNRESET for an answer that met a closed port (systems other
+            # than Linux report it here), ENETDOWN, ENOMEM: the next datagram may be fine.
+            self._events("receive_failed", error=_name(error))
+            time.sleep(PAUSE_AFTER_RECEIVE_ERROR_S)
 
     def handle(self, datagram: bytes, client: Address) -> None:
         """Answer one datagram, or drop it."""

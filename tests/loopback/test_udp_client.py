@@ -20,11 +20,13 @@ import pytest
 
 from services.udp.protocol import Ping, confirm, find_ping
 from tests.loopback.conftest import ROOT, StartServer, python, run_client
+from tests.loopback.udp_in_thread import ServerThread, run_client_here
 
 MODULE = "clients.udp"
 QUICK = ("--timeout", "50ms", "--interval", "0")
 
 Reply = Callable[[socket.socket, bytes, Any], None]
+Serve = Callable[..., ServerThread]
 
 
 @pytest.fixture
@@ -57,8 +59,22 @@ def foreign_server() -> Iterator[Callable[[Reply], int]]:
         thread.join(5)
 
 
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ServerThread]]:
+    """Start the server in this process with ``serve(*options)``; stop it after the test."""
+    started: list[ServerThread] = []
+
+    def start(*arguments: str) -> ServerThread:
+        started.append(ServerThread(*arguments))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 def ping(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_client(MODULE, "--port", str(port), *arguments)
+    return run_client_here("--port", str(port), *arguments)
 
 
 def ping_json(port: int, *arguments: str) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def attempts(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 def test_ten_pings_are_answered_though_the_server_drops_half(start_server: StartServer) -> None:
     server = start_server("services.udp", "--seed", "1")
-    done = ping(server.port, *QUICK)
+    done = run_client(MODULE, "--port", str(server.port), *QUICK)
     assert done.returncode == 0, done
     assert done.stderr == ""
     assert done.stdout.count(": answered in ") == 10
@@ -87,8 +103,8 @@ def test_ten_pings_are_answered_though_the_server_drops_half(start_server: Start
     assert "\x1b" not in done.stdout
 
 
-def test_the_document_agrees_with_the_servers_own_account(start_server: StartServer) -> None:
-    server = start_server("services.udp", "--drop-schedule", "1,2,5")
+def test_the_document_agrees_with_the_servers_own_account(serve: Serve) -> None:
+    server = serve("--drop-schedule", "1,2,5")
     document = ping_json(server.port, *QUICK, "--count", "3", "--seed", "7")
     server.stop()
     counts = server.wait_for("stopped")
@@ -222,7 +238,7 @@ def test_a_server_that_stays_silent_is_a_clear_line_and_status_1(
 
 
 def test_a_name_that_does_not_resolve_is_a_clear_line_and_status_1() -> None:
-    done = run_client(MODULE, "--host", "x" * 70)  # longer than a label may be: no DNS is asked
+    done = run_client_here("--host", "x" * 70)  # longer than a label may be: no DNS is asked
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("udp-client: cannot resolve ")
     assert done.stderr.count("\n") == 1
@@ -232,7 +248,7 @@ def test_a_name_that_does_not_resolve_is_a_clear_line_and_status_1() -> None:
     ("arguments", "complaint"), [(("--size", "10"), "--size 10"), (("--count", "0"), "at least 1")]
 )
 def test_wrong_usage_is_status_2_and_one_line(arguments: tuple[str, ...], complaint: str) -> None:
-    done = run_client(MODULE, *arguments)
+    done = run_client_here(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
@@ -303,14 +319,14 @@ def on_a_terminal(port: int, environment: dict[str, str], *arguments: str) -> st
     return shown.decode()
 
 
-def test_colour_is_for_terminals_and_no_color_is_honoured(start_server: StartServer) -> None:
-    server = start_server("services.udp", "--drop", "0")
+def test_colour_is_for_terminals_and_no_color_is_honoured(serve: Serve) -> None:
+    server = serve("--drop", "0")
     assert "\x1b[32mrequest 1: answered" in on_a_terminal(server.port, {"NO_COLOR": ""})
     assert "\x1b" not in on_a_terminal(server.port, {"NO_COLOR": "1"})
 
 
-def test_host_and_port_come_from_the_environment(start_server: StartServer) -> None:
-    server = start_server("services.udp", "--drop", "0")
+def test_host_and_port_come_from_the_environment(serve: Serve) -> None:
+    server = serve("--drop", "0")
     done = subprocess.run(
         python(MODULE, "--count", "1", *QUICK),
         cwd=ROOT,
@@ -334,10 +350,10 @@ def test_output_cut_off_by_its_reader_is_no_traceback(start_server: StartServer)
 
 
 def test_drops_and_losses_each_way_are_told_apart_and_add_up(
-    start_server: StartServer, foreign_server: Callable[[Reply], int]
+    serve: Serve, foreign_server: Callable[[Reply], int]
 ) -> None:
     """The test is the network: it loses 2.1 on the way there, and the answer to 3.1."""
-    server = start_server("services.udp", "--drop-schedule", "1")
+    server = serve("--drop-schedule", "1")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as onward:
         onward.connect(("127.0.0.1", server.port))
         onward.settimeout(0.2)
@@ -390,9 +406,9 @@ def test_a_server_restarted_in_mid_run_is_not_taken_for_a_network_that_loses(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
 def test_round_trips_are_from_kernel_stamp_to_kernel_stamp_less_the_servers_holding(
-    start_server: StartServer,
+    serve: Serve,
 ) -> None:
-    server = start_server("services.udp", "--drop", "0")
+    server = serve("--drop", "0")
     document = ping_json(server.port, "--paced", "--interval", "1ms", "--count", "200")
     if not document["in_effect"]["kernel_stamps"]:
         pytest.skip("this kernel gives no stamps")
@@ -411,8 +427,8 @@ def test_round_trips_are_from_kernel_stamp_to_kernel_stamp_less_the_servers_hold
     assert "answered" in {attempt["outcome"] for attempt in attempts(document)}
 
 
-def test_the_table_has_a_line_for_each_attempt(start_server: StartServer) -> None:
-    server = start_server("services.udp", "--drop-schedule", "1")
+def test_the_table_has_a_line_for_each_attempt(serve: Serve) -> None:
+    server = serve("--drop-schedule", "1")
     done = ping(server.port, *QUICK, "--count", "2", "--csv", "--rto", "fixed")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(row["request"], row["attempt"], row["outcome"]) for row in rows] == [
@@ -426,9 +442,9 @@ def test_the_table_has_a_line_for_each_attempt(start_server: StartServer) -> Non
 
 
 def test_the_summary_sets_what_is_expected_beside_what_was_measured(
-    start_server: StartServer,
+    serve: Serve,
 ) -> None:
-    server = start_server("services.udp", "--drop", "0.5", "--seed", "4")
+    server = serve("--drop", "0.5", "--seed", "4")
     done = ping(server.port, "--paced", "--interval", "1ms", "--count", "100", "--expect", "back=0")
     table = done.stdout[done.stdout.index("attempts  ") :]
     assert re.match(r"attempts +count +share +expected\n +answered +\d+ +0\.\d+ +0.500\n", table)
@@ -438,8 +454,8 @@ def test_the_summary_sets_what_is_expected_beside_what_was_measured(
     assert done.stdout.count("request ") == 0  # no line for each of the paced ones
 
 
-def test_verbose_shows_how_the_adaptive_timeout_is_computed(start_server: StartServer) -> None:
-    server = start_server("services.udp", "--drop", "0")
+def test_verbose_shows_how_the_adaptive_timeout_is_computed(serve: Serve) -> None:
+    server = serve("--drop", "0")
     quiet = ping(server.port, *QUICK, "--count", "1", "--rto", "adaptive")
     assert "SRTT" not in quiet.stdout
     verbose = ping(server.port, *QUICK, "--count", "1", "--rto", "adaptive", "-v")
@@ -491,9 +507,9 @@ def test_an_interface_that_goes_down_and_comes_up_again_costs_attempts_and_nothi
 
 
 def test_a_paced_run_has_one_line_that_is_written_over_on_a_terminal(
-    start_server: StartServer,
+    serve: Serve,
 ) -> None:
-    server = start_server("services.udp", "--drop", "0")
+    server = serve("--drop", "0")
     shown = on_a_terminal(server.port, {}, "--paced", "--interval", "1ms", "--count", "150")
     assert re.search(r"\r\x1b\[K\d+ of 150 sent, \d+ answered, the last in [\d.]+ ms", shown)
     assert shown.index("\r\x1b[K---") > 0

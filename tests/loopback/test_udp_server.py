@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,10 @@ from services.udp.protocol import (
 from services.udp.server import PingServer, ServerError, bound_socket, check
 from tests.binomial import accepted
 from tests.loopback.conftest import ROOT, Server, StartServer, python
+from tests.loopback.udp_in_thread import ServerThread
 
 MODULE = "services.udp"
+Serve = Callable[..., ServerThread]
 
 
 @pytest.fixture
@@ -40,6 +42,20 @@ def client() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         yield sock
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ServerThread]]:
+    """Start the server in this process with ``serve(*options)``; stop it after the test."""
+    started: list[ServerThread] = []
+
+    def start(*arguments: str) -> ServerThread:
+        started.append(ServerThread(*arguments))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 def ask(client: socket.socket, server: Server, datagrams: Iterable[bytes]) -> list[bytes]:
@@ -66,8 +82,8 @@ def ask_in_batches(client: socket.socket, server: Server, count: int) -> list[in
     return [int(found[1]) for answer in answers if (found := re.search(rb"number (\d+)", answer))]
 
 
-def test_any_datagram_is_confirmed(start_server: StartServer, client: socket.socket) -> None:
-    server = start_server(MODULE, "--drop", "0")
+def test_any_datagram_is_confirmed(serve: Serve, client: socket.socket) -> None:
+    server = serve("--drop", "0")
     every_byte = bytes(range(256))
     for datagram in (b"hello", b"", b"\n", b"\x00\x1b[2J\xff", b"x" * 1472, every_byte * 255):
         assert ask(client, server, [datagram]) == [confirm(datagram)]
@@ -77,10 +93,10 @@ def test_any_datagram_is_confirmed(start_server: StartServer, client: socket.soc
 
 
 def test_half_of_the_datagrams_are_dropped_and_the_counts_say_so(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
     count = 1000
-    server = start_server(MODULE)
+    server = serve()
     answered = ask_in_batches(client, server, count)
     assert len(answered) in accepted(count, 0.5)
     assert server.stop() == 0
@@ -92,9 +108,9 @@ def test_half_of_the_datagrams_are_dropped_and_the_counts_say_so(
 
 
 def test_every_datagram_is_logged_as_received_and_by_what_became_of_it(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
-    server = start_server(MODULE, "--drop-schedule", "2")
+    server = serve("--drop-schedule", "2")
     ask(client, server, [b"ping 7f3a9c01 1.1: hello", b"ping 7f3a9c01 1.2: hello", b"x\ny"])
     server.stop()
     server.wait_for("stopped")
@@ -136,9 +152,9 @@ def test_a_schedule_drops_exactly_those_of_each_client(
 
 
 def test_health_checks_take_no_decision_no_place_in_the_schedule_and_are_not_counted(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
-    server = start_server(MODULE, "--drop-schedule", "2")
+    server = serve("--drop-schedule", "2")
     assert [ask(client, server, [b"x"]) != [] for _ in range(4)] == [True, False, True, True]
     server.stop()
     assert server.wait_for("stopped")["received"] == 4
@@ -202,10 +218,10 @@ def test_a_client_that_has_vanished_and_forged_senders_do_not_end_the_loop(
 
 
 def test_answers_to_answers_are_ignored_after_a_few_rounds(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
     """A forged sender points one server at another: here the test plays the other one."""
-    server = start_server(MODULE, "--drop", "0")
+    server = serve("--drop", "0")
     datagram, rounds = b"forged", 0
     while answers := ask(client, server, [datagram]):
         datagram = confirm(answers[0])
@@ -229,6 +245,28 @@ def test_sigterm_ends_the_server_with_status_0_promptly(start_server: StartServe
     assert server.stop() == 0
     assert time.monotonic() - begin < 4 * TICK_S + 1
     assert server.wait_for("stopped")["reason"] == "SIGTERM"
+
+
+def test_sigterm_is_heard_between_datagrams_that_come_all_the_time(
+    start_server: StartServer, client: socket.socket
+) -> None:
+    server = start_server(MODULE)
+    over = threading.Event()
+
+    def trickle() -> None:
+        while not over.wait(0.05):
+            client.sendto(b"x", ("127.0.0.1", server.port))
+
+    trickling = threading.Thread(target=trickle, name="trickle")
+    trickling.start()
+    try:
+        server.wait_for("received")
+        begin = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begin < 4 * TICK_S + 1
+    finally:
+        over.set()
+        trickling.join(5)
 
 
 def test_one_thread_serves(start_server: StartServer, client: socket.socket) -> None:
@@ -257,10 +295,10 @@ def test_an_address_that_is_not_this_machines_names_the_setting(host: str) -> No
         bound_socket(host, 0)
 
 
-def test_it_listens_on_ipv6_where_told_to(start_server: StartServer) -> None:
+def test_it_listens_on_ipv6_where_told_to(serve: Serve) -> None:
     if not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 on this system")
-    server = start_server(MODULE, "--host", "::1", "--drop", "0")
+    server = serve("--host", "::1", "--drop", "0")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
         client.settimeout(5)
         client.sendto(b"six", ("::1", server.port))
@@ -268,9 +306,9 @@ def test_it_listens_on_ipv6_where_told_to(start_server: StartServer) -> None:
 
 
 def test_a_numbered_ping_gets_the_times_and_nobody_else_does(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
-    server = start_server(MODULE, "--drop", "0")
+    server = serve("--drop", "0")
     before_ns = time.time_ns()
     numbered = b"ping 7f3a9c01 1.1 #1: hello"
     answers = ask(client, server, [numbered, b"ping 7f3a9c01 1.1: hello", b" " + numbered])
@@ -284,9 +322,9 @@ def test_a_numbered_ping_gets_the_times_and_nobody_else_does(
 
 
 def test_the_account_tells_each_datagrams_end_and_asking_leaves_no_trace(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, client: socket.socket
 ) -> None:
-    server = start_server(MODULE, "--drop-schedule", "2,4,5")
+    server = serve("--drop-schedule", "2,4,5")
     question = AccountQuestion("7f3a9c01", 1, 6).datagram()
     for number in (1, 2, 3):
         answers = ask(client, server, [b"ping 7f3a9c01 %d.1 #%d:" % (number, number), question])
@@ -312,10 +350,8 @@ def test_the_account_tells_each_datagrams_end_and_asking_leaves_no_trace(
     assert not any("account" in str(event) for event in server.events)
 
 
-def test_no_answer_is_much_larger_than_its_question(
-    start_server: StartServer, client: socket.socket
-) -> None:
-    server = start_server(MODULE, "--drop", "0")
+def test_no_answer_is_much_larger_than_its_question(serve: Serve, client: socket.socket) -> None:
+    server = serve("--drop", "0")
     questions = [
         b"ping 7f3a9c01 1.1 #1:",
         b"account? 7f3a9c01 1 999999999",
