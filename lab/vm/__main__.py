@@ -15,7 +15,7 @@ from lab.vm.freight import pack_images, pack_project
 from lab.vm.host import ensure_tools
 
 TEST_COMMAND = (
-    "LAB_REQUIRE=docker,netem LAB_NO_INSTALL=1 "
+    "LAB_REQUIRE=docker,netem,root LAB_NO_INSTALL=1 LAB_EMULATED=1 "
     "python3 -m pytest -p no:cacheprovider --override-ini=filterwarnings=default"
 )
 TEST_FOLDERS = ("tests/lab", "tests/netem")

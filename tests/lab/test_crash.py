@@ -5,6 +5,7 @@ network is set to lose half of the answers, so of 400 datagrams about 100 are an
 the impairment it would be 200, without the server 0.
 """
 
+import os
 import time
 
 import pytest
@@ -14,7 +15,8 @@ from tests.lab.driver import Lab
 
 COUNT = 400
 IMPAIRED = accepted(COUNT, 0.5 * 0.5)
-BACK_WITHIN_S = 5.0
+BACK_WITHIN_S = 60.0 if os.environ.get("LAB_EMULATED") else 5.0
+"""On an emulated processor (make test-vm) a container alone takes several seconds to start."""
 
 
 def test_the_bounds_tell_an_impaired_server_from_one_that_is_not() -> None:
@@ -42,6 +44,6 @@ def test_served_and_impaired_again_after_a_crash(network: Lab, killed: tuple[str
     while network.exchange(20, linger_s=0.1).answered == 0:
         assert time.monotonic() - killed_at < BACK_WITHIN_S, "no answer yet"
     assert network.exchange(COUNT).answered in IMPAIRED
+    assert network.settled("udp")["asked"] == "loss 50%"
     for service in killed:
         assert network.container(service).attrs["RestartCount"] == restarts[service] + 1
-    assert network.receipt("udp")["verdict"] == "in effect"
