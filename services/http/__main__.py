@@ -6,9 +6,9 @@ this program too, every few seconds.
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from services.http.check import check
 from services.http.limits import PORT, Limits
@@ -102,16 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(settings: argparse.Namespace) -> int:
     """Serve as ``settings`` say and return the exit status."""
+    from pathlib import Path
+
     from services.events import Events
-    from services.http.server import BindError, Server, bind, keep_to_one_core, listen
+    from services.http.server import BindError, Server, keep_to_one_core, listen
     from services.http.site import Site
     from services.http.workers import supervise
     from services.lifetime import Lifetime
 
     several = settings.workers > 1
     lifetime = Lifetime(settings.interface).end_on_signals()
+    listeners: list[socket.socket] = []
     try:
-        listener = (bind if several else listen)(settings.host, settings.port, shared=several)
+        for _ in range(settings.workers):
+            bound_port = listeners[0].getsockname()[1] if listeners else settings.port
+            listeners.append(listen(settings.host, bound_port, shared=several))
     except BindError as error:
         print(error, file=sys.stderr)
         return 1
@@ -125,7 +130,7 @@ def serve(settings: argparse.Namespace) -> int:
         linger_s=settings.linger,
     )
     events = Events("http", settings.log, shared=several)
-    address, bound_port = listener.getsockname()[:2]
+    address, bound_port = listeners[0].getsockname()[:2]
     events(
         "listening",
         address=address,
@@ -138,9 +143,10 @@ def serve(settings: argparse.Namespace) -> int:
     def work(number: int, until: Lifetime) -> None:
         if settings.cores == "one":
             keep_to_one_core(number - 1)
-        listening = listen(settings.host, bound_port, shared=True) if several else listener
+        for listener in listeners[: number - 1] + listeners[number:]:
+            listener.close()  # of the other workers
         server = Server(site, events, until, limits)
-        all_finished = server.serve(listening)
+        all_finished = server.serve(listeners[number - 1])
         events(
             "worker-stopped" if several else "stopped",
             **{"worker": number} if several else {},
@@ -155,8 +161,7 @@ def serve(settings: argparse.Namespace) -> int:
             os._exit(0)
 
     if several:
-        with listener:
-            supervise(settings.workers, work, lifetime, events)
+        supervise(settings.workers, work, lifetime, events)
         events("stopped", reason=lifetime.reason)
     else:
         work(1, lifetime)

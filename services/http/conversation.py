@@ -33,7 +33,6 @@ from services.events import Events
 from services.http.limits import Limits
 from services.http.protocol import (
     CONTINUE,
-    MAX_BODY_BYTES,
     MAX_KNOWN_HEAD_BYTES,
     FileBody,
     ProtocolError,
@@ -189,7 +188,11 @@ class Conversation:
         """Answer requests until either side closes."""
         try:
             with self._connection:
-                self._converse()
+                try:
+                    self._converse()
+                except _TIMED_OUT:
+                    _reset_on_close(self._connection)
+                    raise
         except _TIMED_OUT:
             self._lost("the client does not take its answer")
         except OSError as error:  # ECONNRESET, EPIPE: the client went away
@@ -273,34 +276,30 @@ class Conversation:
 
     def _rest_of_request(self) -> Request | None:
         """Return a request that comes in pieces, within its time."""
-        limits, clock, reader = self._shared.limits, self._shared.clock, self._reader
-        request: Request | None = None
+        limits, reader = self._shared.limits, self._reader
+        # One deadline for the whole head: a timeout that starts again with each byte could be
+        # stretched for ever by a client that sends one at a time.
+        patience = _Patience(self._shared, limits.head_timeout_s)
+        received = 0
         in_body = False
-        body_bytes = 0
-        # One deadline for a whole head or body: a timeout that starts again with each byte could
-        # be stretched for ever by a client that sends one at a time.
-        deadline = clock() + limits.head_timeout_s
+        request: Request | None = None
         while request is None:
-            if reader.in_body:
-                if not in_body:
-                    in_body = True
-                    deadline = clock() + limits.body_timeout_s
+            if reader.in_body and not in_body:
+                in_body, received = True, 0
+                patience = _Patience(self._shared, limits.body_timeout_s)
                 if reader.continue_owed():
                     self._send(CONTINUE)
-                earned_s = min(body_bytes, MAX_BODY_BYTES) / limits.min_rate
-                timeout_s = deadline + earned_s - clock()
-            else:
-                timeout_s = deadline - clock()
-            data = self._receive(timeout_s)
-            if data is None:
+            try:
+                self._set_receive_timeout(patience.left_s(received if in_body else 0))
+                data = self._connection.recv(RECEIVE_BYTES)
+            except _TIMED_OUT:
                 if reader.idle:  # there were empty lines, and nothing else
                     return None
-                raise ProtocolError(408, "The request took too long to arrive.")
+                raise ProtocolError(408, "The request took too long to arrive.") from None
             if not data:
                 reader.end_of_stream()
                 return None
-            if in_body:
-                body_bytes += len(data)
+            received = len(data)
             request = reader.receive(data)
         return request
 
@@ -364,24 +363,21 @@ class Conversation:
         )  # it waits: a part is what its time was enough for
         if sent == len(data):
             return
-        limits, clock = self._shared.limits, self._shared.clock
+        patience = _Patience(self._shared, self._shared.limits.send_timeout_s)
         rest = memoryview(data)
-        deadline = clock()
         while rest := rest[sent:]:
-            deadline += sent / limits.min_rate
-            _set_send_timeout(self._connection, _left(deadline - clock()))
+            _set_send_timeout(self._connection, patience.left_s(sent))
             sent = self._connection.send(rest, flags)
-        _set_send_timeout(self._connection, limits.send_timeout_s)
+        _set_send_timeout(self._connection, self._shared.limits.send_timeout_s)
 
     def _send_file(self, head: bytes, file: int, size: int) -> None:
         """Send an answer whose body is the open ``file``, which the kernel reads; close it.
 
         Raises as ``_send``, and OSError if the file ends too early: then the connection must, too.
         """
-        limits, clock = self._shared.limits, self._shared.clock
-        start = clock()
         with open(file, "rb", buffering=0):
             self._send(head, _MORE)
+            patience = _Patience(self._shared, self._shared.limits.send_timeout_s)
             offset = 0
             while offset < size:
                 sent = _sendfile(
@@ -390,17 +386,7 @@ class Conversation:
                 if not sent:
                     raise OSError(f"the file has ended {size - offset} bytes too early")
                 offset += sent
-                _left(start + limits.send_timeout_s + offset / limits.min_rate - clock())
-
-    def _receive(self, timeout_s: float) -> bytes | None:
-        """Return what has arrived (empty: the peer has closed), None after the timeout."""
-        if timeout_s <= 0:
-            return None
-        self._set_receive_timeout(timeout_s)
-        try:
-            return self._connection.recv(RECEIVE_BYTES)
-        except _TIMED_OUT:
-            return None
+                patience.left_s(sent)
 
     def _set_receive_timeout(self, timeout_s: float) -> None:
         if self._receive_timeout_s != timeout_s:
@@ -410,10 +396,39 @@ class Conversation:
     def _linger(self) -> None:
         """Close our side and wait for the peer to close its own, so that the answer is not lost."""
         self._connection.shutdown(socket.SHUT_WR)
-        clock = self._shared.clock
-        deadline = clock() + self._shared.limits.linger_s
-        while self._receive(deadline - clock()):
+        patience = _Patience(self._shared, self._shared.limits.linger_s)
+        try:
+            while True:
+                self._set_receive_timeout(patience.left_s())
+                if not self._connection.recv(RECEIVE_BYTES):
+                    return
+        except _TIMED_OUT:
             pass
+
+
+class _Patience:
+    """How long a client is waited for: some seconds, and more with each byte it moves.
+
+    It never gets more than those seconds in advance: bytes that have only reached the kernel's
+    buffers are no promise of others.
+    """
+
+    def __init__(self, shared: Shared, time_s: float) -> None:
+        self._clock = shared.clock
+        self._min_rate = shared.limits.min_rate
+        self._time_s = time_s
+        self._deadline = shared.clock() + time_s
+
+    def left_s(self, moved_bytes: int = 0) -> float:
+        """Return the seconds that are left now that so many bytes more have moved.
+
+        Raises TimeoutError if there are none.
+        """
+        now = self._clock()
+        self._deadline = min(self._deadline + moved_bytes / self._min_rate, now + self._time_s)
+        if self._deadline <= now:
+            raise TimeoutError
+        return self._deadline - now
 
 
 def _set_send_timeout(connection: socket.socket, timeout_s: float) -> None:
@@ -430,11 +445,9 @@ def _set_timeout(connection: socket.socket, option: int, timeout_s: float) -> No
         connection.settimeout(timeout_s)
 
 
-def _left(time_s: float) -> float:
-    """Return the time that is left, if there is some. Raises TimeoutError."""
-    if time_s <= 0:
-        raise TimeoutError
-    return time_s
+def _reset_on_close(connection: socket.socket) -> None:
+    """Make close() drop what the client has not taken; the kernel would hold it for minutes."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _opened(body: FileBody) -> int:

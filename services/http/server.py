@@ -71,10 +71,10 @@ class BindError(HttpError):
     """The server's address cannot be had."""
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound TCP socket. Raises BindError, which names the way out.
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a listening TCP socket. Raises BindError, which names the way out.
 
-    ``shared``: other processes may listen on that port too, and get a share of the clients.
+    ``shared``: others may listen on that port too, and each gets a share of the clients.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -82,28 +82,14 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.setblocking(False)
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise _bind_error(host, port, error) from error
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise BindError(f"bind {host}:{port}: {reason} (set HTTP_PORT or --port)") from error
+    listener.setblocking(False)
     return listener
-
-
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a listening TCP socket, as ``bind`` does."""
-    listener = bind(host, port, shared=shared)
-    try:
-        listener.listen(BACKLOG)
-    except OSError as error:  # EADDRINUSE: on Linux this too can be the first to notice
-        listener.close()
-        raise _bind_error(host, port, error) from error
-    return listener
-
-
-def _bind_error(host: str, port: int, error: OSError) -> BindError:
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return BindError(f"bind {host}:{port}: {reason} (set HTTP_PORT or --port)")
 
 
 def keep_to_one_core(number: int = 0) -> None:

@@ -2,12 +2,12 @@
 
 ::
 
-    supervise --- fork --+--> worker 1: listens (SO_REUSEPORT), serves
-                         +--> worker 2: listens (SO_REUSEPORT), serves
+    supervise --- fork --+--> worker 1: serves its listening socket
+                         +--> worker 2: serves its listening socket
 
-The kernel gives each new connection to one of the listening sockets, by a hash of its addresses
-(socket(7)). The supervisor has bound the port too, but does not listen: so the port stays taken
-while a worker that died is started again. It has no threads, which makes forking safe.
+All of them listen on the one port (SO_REUSEPORT), and the kernel gives each new connection to one,
+by a hash of its addresses (socket(7)). The supervisor keeps the sockets open: while a worker that
+died is started again, its clients wait. It has no threads, which makes forking safe.
 """
 
 import os
@@ -40,11 +40,12 @@ class WorkerLifetime(Lifetime):
         return super().over()
 
 
-def supervise(
-    count: int, serve: Callable[[int, Lifetime], None], lifetime: Lifetime, events: Events
-) -> None:
-    """Run ``serve(number, lifetime)`` in ``count`` processes until the lifetime is over."""
-    workers = {_fork(number, serve): number for number in range(1, count + 1)}
+Work = Callable[[int, Lifetime], None]
+
+
+def supervise(count: int, work: Work, lifetime: Lifetime, events: Events) -> None:
+    """Run ``work(number, lifetime)`` in ``count`` processes until the lifetime is over."""
+    workers = {_fork(number, work): number for number in range(1, count + 1)}
     while not lifetime.over():
         time.sleep(TICK_S)
         for process, number in list(workers.items()):
@@ -52,11 +53,11 @@ def supervise(
                 events("worker-died", worker=number, status=status)
                 time.sleep(RESTART_PAUSE_S)
                 del workers[process]
-                workers[_fork(number, serve)] = number
+                workers[_fork(number, work)] = number
     _stop(list(workers))
 
 
-def _fork(number: int, serve: Callable[[int, Lifetime], None]) -> int:
+def _fork(number: int, work: Work) -> int:
     supervisor = os.getpid()
     process = os.fork()
     if process:
@@ -67,7 +68,7 @@ def _fork(number: int, serve: Callable[[int, Lifetime], None]) -> int:
             # A thread that wakes up does not interrupt one that runs. With more processes than
             # cores to spare (the clients are on this machine too) that saves a sixth of the time.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        serve(number, WorkerLifetime(supervisor).end_on_signals())
+        work(number, WorkerLifetime(supervisor).end_on_signals())
         status = 0
     finally:
         os._exit(status)  # it must not return into what the supervisor was doing

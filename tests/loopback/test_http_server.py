@@ -2,34 +2,71 @@
 
 import email.message
 import email.utils
+import functools
 import http.client
 import os
 import re
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from services.http.check import check
 from services.http.protocol import MAX_REQUEST_LINE_BYTES, PORT
-from tests.loopback.conftest import Server, StartServer, run_client
+from services.http.server import THREAD_STACK_BYTES
+from tests.loopback.conftest import ROOT, Server, StartServer, run_client, servers
 
 MODULE = "services.http"
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 SENTENCE = b"The web server is working."
 
 
-@pytest.fixture
-def server(start_server: StartServer) -> Server:
-    return start_server(MODULE)
+@pytest.fixture(scope="module")
+def start_once() -> Iterator[StartServer]:
+    with servers() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(start_once: StartServer) -> Server:
+    """The server as it is shipped, for all tests that leave it as it was."""
+    return start_once(MODULE)
+
+
+@pytest.fixture(scope="module")
+def impatient(start_once: StartServer) -> Server:
+    """A server with short deadlines."""
+    short = ("--idle-timeout", "--head-timeout", "--body-timeout", "--send-timeout", "--linger")
+    return start_once(MODULE, *(word for name in short for word in (name, "250ms")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
+def file_server(start_once: StartServer, folder: Path) -> Server:
+    """A server of that folder, whose clients have little time but for a fair rate."""
+    return start_once(MODULE, "--pages", str(folder), "--send-timeout", "250ms")
 
 
 def connect(server: Server, timeout_s: float = 5.0) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout_s)
+
+
+def address(connection: socket.socket) -> str:
+    """Return a connection's own address, as the server logs it."""
+    host, port = connection.getsockname()
+    return f"{host}:{port}"
 
 
 def receive(connection: socket.socket) -> bytes:
@@ -76,6 +113,11 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 5.0
 
 def threads(server: Server) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/task"))
+
+
+def at_rest(server: Server) -> None:
+    """Wait until the server has no thread but the one that accepts."""
+    wait_until(lambda: threads(server) == 1, "every other thread has ended")
 
 
 def descriptors(server: Server) -> int:
@@ -125,9 +167,10 @@ def test_python_http_client_reuses_one_connection_through_every_status(server: S
         answer.read()
         assert (method, path, answer.status) == (method, path, status)
         assert client.sock is first_socket, f"the connection was not kept after {status}"
+    own = address(first_socket)
     client.close()
-    numbers = [server.wait_for("request", number=n)["status"] for n in range(1, 9)]
-    assert numbers == [200, 404, 405, 501, 500, 204, 200, 200]
+    logged = [server.wait_for("request", client=own, number=n)["status"] for n in range(1, 9)]
+    assert logged == [200, 404, 405, 501, 500, 204, 200, 200]
 
 
 def test_page_that_fails_gives_500_without_internals_and_its_cause_in_the_log(
@@ -177,17 +220,17 @@ def test_http_1_0_is_closed_unless_it_asks_for_keep_alive(server: Server) -> Non
 
 
 def test_second_client_is_served_while_the_first_is_idle(server: Server) -> None:
-    before = threads(server)
+    at_rest(server)
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(20)]
         clients[1].sendall(b"GET / HT")  # in the middle of its request
         for client in reversed(clients[2:]):
             client.sendall(GET)
             assert receive_answer(client).status == 200
-        assert threads(server) == before + 20, "a thread for each connection"
+        assert threads(server) == 1 + 20, "a thread for each connection"
         clients[1].sendall(b"TP/1.1\r\nHost: lab\r\n\r\n")
         assert receive_answer(clients[1]).status == 200
-    wait_until(lambda: threads(server) == before, "every thread has ended")
+    at_rest(server)
 
 
 def test_expect_continue_is_answered_before_the_body(server: Server) -> None:
@@ -244,48 +287,64 @@ def test_client_that_half_closes_still_gets_its_answer(server: Server) -> None:
         assert receive(connection).startswith(b"HTTP/1.1 400 ")
 
 
-def test_slow_head_and_slow_body_get_408_though_bytes_keep_coming(
-    start_server: StartServer,
-) -> None:
-    server = start_server(MODULE, "--head-timeout", "300ms", "--body-timeout", "300ms")
+def test_slow_head_and_slow_body_get_408_though_bytes_keep_coming(impatient: Server) -> None:
     for start, trickle in (
         (b"GET / HTTP/1.1\r\nHost: lab\r\nA: ", b"x"),
         (b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 60000\r\n\r\n", b"x"),
+        (GET + GET[:9], b"x"),  # the second head has a deadline of its own
     ):
-        with connect(server, 0.02) as connection:
+        with connect(impatient, 0.02) as connection:
             connection.sendall(start)
             got = b""
             end = time.monotonic() + 5
-            while not got and time.monotonic() < end:
+            while b"408" not in got and time.monotonic() < end:
                 connection.sendall(trickle)
                 try:
-                    got = connection.recv(65536)
+                    got += connection.recv(65536)
                 except TimeoutError:
                     pass
-            assert got.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert b"HTTP/1.1 408 Request Timeout\r\n" in got
 
 
-def test_idle_connection_is_closed_without_a_word(start_server: StartServer) -> None:
-    server = start_server(MODULE, "--idle-timeout", "200ms")
-    with connect(server) as connection:
+def test_body_may_take_longer_if_it_keeps_the_minimum_rate(impatient: Server) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 20000\r\n\r\n")
+        for _ in range(10):  # 2,000 bytes each 50 ms: twice the 250 ms, 40 times the rate
+            time.sleep(0.05)
+            connection.sendall(b"x" * 2000)
+        assert receive_answer(connection).status == 405
+
+
+def test_idle_connection_is_closed_without_a_word(impatient: Server) -> None:
+    with connect(impatient) as connection:
         assert receive(connection) == b""
-    with connect(server) as connection:
+    with connect(impatient) as connection:
+        connection.sendall(b"\r\n")  # an empty line is no beginning of a request
+        assert receive(connection) == b""
+    with connect(impatient) as connection:
         connection.sendall(GET)
         assert receive_answer(connection).body
         assert receive(connection) == b""
 
 
-def test_client_that_takes_no_answer_is_dropped(start_server: StartServer) -> None:
-    server = start_server(MODULE, "--send-timeout", "300ms")
-    before = threads(server)
+def test_client_that_takes_no_answer_is_dropped(impatient: Server) -> None:
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(0.5)
-        connection.connect(("127.0.0.1", server.port))
+        connection.settimeout(0.4)
+        connection.connect(("127.0.0.1", impatient.port))
         with pytest.raises((TimeoutError, ConnectionError)):
             send_for_ever(connection, GET * 1000)
-        server.wait_for("lost")
-        wait_until(lambda: threads(server) == before, "its thread has ended")
+        lost = impatient.wait_for("lost", client=address(connection))
+        assert lost["reason"] == "the client does not take its answer"
+    at_rest(impatient)
+
+
+def test_client_that_closes_its_end_late_is_not_waited_for(impatient: Server) -> None:
+    at_rest(impatient)
+    with connect(impatient) as connection:
+        connection.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert SENTENCE in receive(connection)  # and this side stays open
+        at_rest(impatient)
 
 
 def test_one_client_too_many_gets_503_and_the_others_are_served(
@@ -306,6 +365,7 @@ def test_one_client_too_many_gets_503_and_the_others_are_served(
                 assert third.recv(1) == b""
         second.sendall(GET)
         assert receive_answer(second).status == 200
+        assert check("127.0.0.1", server.port) is None, "a full server is a healthy one"
 
     def served() -> bool:
         with connect(server) as client:
@@ -320,7 +380,7 @@ def test_server_out_of_descriptors_serves_again_when_there_are_some(
 ) -> None:
     resource = pytest.importorskip("resource")
     server = start_server(MODULE)
-    # What _descriptors() does against it at the start is undone here, from outside.
+    # What places() does against it at the start is undone here, from outside.
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (descriptors(server) + 3, 4096))
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(6)]
@@ -337,28 +397,189 @@ def test_server_out_of_descriptors_serves_again_when_there_are_some(
         assert receive_answer(clients[5]).status == 200
 
 
-def test_resets_at_every_stage_leave_no_thread_and_no_descriptor(server: Server) -> None:
-    before = threads(server), descriptors(server)
+def test_server_out_of_memory_serves_again_when_there_is_some(start_server: StartServer) -> None:
+    resource = pytest.importorskip("resource")
+    server = start_server(MODULE)
+    pid = server.process.pid
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    little = pages * resource.getpagesize() + 4 * THREAD_STACK_BYTES
+    resource.prlimit(pid, resource.RLIMIT_AS, (little, resource.RLIM_INFINITY))
+    with ExitStack() as stack:
+        for _ in range(60):  # more than there are stacks for: 503, or closed for want of memory
+            client = stack.enter_context(connect(server))
+            client.sendall(GET)
+        server.wait_for("refused", status=503, reason="no more threads")
+    resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    at_rest(server)
+    with connect(server) as client:
+        client.sendall(GET)
+        assert receive_answer(client).status == 200
+    assert server.stop() == 0
+
+
+def test_2000_slow_clients_at_once_keep_nobody_waiting_and_leave_nothing(server: Server) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2100:
+        pytest.skip(f"this takes 2,100 descriptors; the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2100), hard))
+    at_rest(server)
+    before = descriptors(server)
+    stages = (
+        b"",
+        b"G",
+        GET[:-2],
+        GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 9\r\n\r\nx",
+    )
+    try:
+        with ExitStack() as stack, connect(server) as other:
+            for number in range(2000):
+                stack.enter_context(connect(server)).sendall(stages[number % len(stages)])
+                if number % 100 == 99:  # meanwhile
+                    other.sendall(GET)
+                    assert receive_answer(other).status == 200
+            wait_until(lambda: threads(server) == 1 + 2000 + 1, "each has a thread")
+            started = time.monotonic()
+            for _ in range(20):
+                with connect(server) as fresh:
+                    fresh.sendall(GET)
+                    assert receive_answer(fresh).status == 200
+            assert time.monotonic() - started < 2, "20 new clients, 100 ms each at most"
+        at_rest(server)
+        assert descriptors(server) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
+    server: Server,
+) -> None:
+    at_rest(server)
+    before = descriptors(server)
     linger_zero = struct.pack("ii", 1, 0)  # close() then sends a reset
-    for stream in (b"", b"GET / HT", GET, GET * 50, b"nonsense\r\n\r\n", GET[:-2] + b"A: b"):
-        for _ in range(5):
-            with connect(server) as connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
-                connection.sendall(stream)
-    wait_until(lambda: (threads(server), descriptors(server)) == before, f"back to {before}")
-    assert SENTENCE in converse(server, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    resident_kib = []
+    for _ in range(3):
+        for stream in (b"", b"GET / HT", GET, GET * 50, b"nonsense\r\n\r\n", GET[:-2] + b"A: b"):
+            for _ in range(10):
+                with connect(server) as connection:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+                    connection.sendall(stream)
+        at_rest(server)
+        assert descriptors(server) == before
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        resident_kib.append(int(re.search(r"VmRSS:\s*(\d+)", status)[1]))  # type: ignore[index]
+    assert resident_kib[2] - resident_kib[0] < 512, "120 connections, 4 KiB each would be 480"
 
 
 def test_request_cannot_forge_a_log_line_or_a_response_field(server: Server) -> None:
-    got = converse(
-        server,
-        b"GET /x%0d%0aX-Forged:%20yes HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n",
-    )
-    assert b"Forged" not in got
-    assert server.wait_for("request")["target"] == "/x%0d%0aX-Forged:%20yes"
+    target = "/x%0d%0aX-Forged:%20yes"
+    with connect(server) as connection:
+        connection.sendall(GET.replace(b"/ ", target.encode() + b" "))
+        answer = receive_answer(connection)
+        assert "Forged" not in str(answer.headers)
+        assert server.wait_for("request", client=address(connection))["target"] == target
 
 
-def test_sigterm_finishes_the_request_in_flight_and_ends_with_0(server: Server) -> None:
+def test_each_of_many_same_requests_is_logged_with_its_own_number(server: Server) -> None:
+    with connect(server) as connection:
+        for _ in range(30):
+            connection.sendall(GET)
+            body = receive_answer(connection).body
+        for number in range(1, 31):
+            logged = server.wait_for("request", client=address(connection), number=number)
+            assert (logged["status"], logged["bytes"]) == (200, len(body))
+            assert (logged["method"], logged["target"]) == ("GET", "/")
+            assert 0 <= logged["ms"] < 5000
+
+
+def test_answers_kept_ready_are_those_of_the_file_as_it_is(
+    file_server: Server, folder: Path
+) -> None:
+    page = folder / "edited.txt"
+
+    def answer_is(body: bytes) -> bool:
+        connection.sendall(GET.replace(b"/ ", b"/edited.txt "))
+        return receive_answer(connection).body == body
+
+    with connect(file_server) as connection:
+        for body in (b"first", b"second", b"the third"):
+            page.write_bytes(body)
+            wait_until(functools.partial(answer_is, body), "the new text is served", 1.0)
+        page.unlink()
+        wait_until(lambda: not answer_is(body), "it is gone", 1.0)
+
+
+def test_large_file_is_sent_whole_and_never_held_in_memory(
+    file_server: Server, folder: Path
+) -> None:
+    content = b"".join(b"%015d\n" % number for number in range(2**17))  # 2 MiB
+    (folder / "large.bin").write_bytes(content)
+    with open(folder / "sparse.bin", "wb") as file:
+        file.truncate(64 * 2**20)
+    status = Path(f"/proc/{file_server.process.pid}/status")
+    with connect(file_server) as connection:
+        connection.sendall(GET.replace(b"/ ", b"/large.bin ") + GET.replace(b"/ ", b"/none "))
+        assert receive_answer(connection).body == content
+    with connect(file_server) as connection:
+        connection.sendall(GET.replace(b"GET / ", b"HEAD /sparse.bin "))
+        assert receive_answer(connection, "HEAD").headers["Content-Length"] == str(64 * 2**20)
+        connection.sendall(GET.replace(b"/ ", b"/sparse.bin "))
+        assert len(receive_answer(connection).body) == 64 * 2**20
+        connection.sendall(GET.replace(b"/ ", b"/none "))
+        assert receive_answer(connection).status == 404, "the connection lives on"
+    peak = re.search(r"VmHWM:\s*(\d+)", status.read_text())
+    assert peak is not None
+    assert int(peak[1]) < 60 * 1024
+
+
+def test_slow_reader_gets_a_large_file_at_the_minimum_rate_and_not_below(
+    file_server: Server, folder: Path
+) -> None:
+    size = 16 * 2**20
+    with open(folder / "slow.bin", "wb") as file:
+        file.truncate(size)
+    request = GET.replace(b"/ ", b"/slow.bin ")
+    with connect(file_server) as connection:
+        connection.sendall(request)
+        started, got = time.monotonic(), 0
+        while got < size:
+            got += len(connection.recv(2**18))
+            time.sleep(0.005)
+        assert time.monotonic() - started > 0.25, "longer than --send-timeout"
+    at_rest(file_server)
+    with connect(file_server) as connection:
+        connection.sendall(request)
+
+        def given_up() -> bool:
+            connection.recv(10)
+            return threads(file_server) == 1
+
+        connection.recv(10)
+        wait_until(given_up, "10 bytes each 10 ms are less than 1024 a second")
+        file_server.wait_for("lost", client=address(connection))
+        with pytest.raises(ConnectionResetError):
+            receive(connection)
+
+
+def test_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
+    file_server: Server, folder: Path
+) -> None:
+    path, size = folder / "shrinking.bin", 32 * 2**20
+    with open(path, "wb") as file:
+        file.truncate(size)
+    with connect(file_server) as connection:
+        connection.sendall(GET.replace(b"/ ", b"/shrinking.bin "))
+        beginning = connection.recv(1000)
+        os.truncate(path, 2**20)
+        rest = receive(connection)
+        assert len(beginning) + len(rest) < size
+        assert "too early" in file_server.wait_for("lost", client=address(connection))["reason"]
+
+
+def test_sigterm_finishes_the_request_in_flight_and_ends_with_0(
+    start_server: StartServer,
+) -> None:
+    server = start_server(MODULE)
     with connect(server) as idle, connect(server) as busy:
         idle.sendall(GET)
         receive_answer(idle)
@@ -377,13 +598,55 @@ def test_sigterm_finishes_the_request_in_flight_and_ends_with_0(server: Server) 
     assert (stopped["reason"], stopped["requests"], stopped["connections"]) == ("SIGTERM", 2, 2)
 
 
-def test_sigterm_does_not_wait_for_a_client_that_never_finishes(server: Server) -> None:
+def test_sigterm_does_not_wait_for_a_client_that_never_finishes(start_server: StartServer) -> None:
+    server = start_server(MODULE)
     with connect(server) as stuck:
         stuck.sendall(b"GET / HT")
         wait_until(lambda: threads(server) == 2, "it is being served")
         started = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - started < 2
+
+
+def worker_processes(server: Server) -> list[int]:
+    pid = server.process.pid
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_workers_share_the_port_and_one_that_dies_is_replaced(start_server: StartServer) -> None:
+    server = start_server(MODULE, "--workers", "2")
+
+    def workers_that_serve() -> set[int]:
+        with ExitStack() as stack:  # the kernel spreads them by their ports
+            for _ in range(40):
+                client = stack.enter_context(connect(server))
+                client.sendall(GET)
+                assert receive_answer(client).status == 200
+            return {n for n in worker_processes(server) if len(os.listdir(f"/proc/{n}/task")) > 1}
+
+    wait_until(lambda: len(workers_that_serve()) == 2, "both serve")
+    killed = worker_processes(server)[0]
+    os.kill(killed, signal.SIGKILL)
+    assert server.wait_for("worker-died")["status"] == -signal.SIGKILL
+    wait_until(lambda: len(set(worker_processes(server)) - {killed}) == 2, "there is a new one")
+    with connect(server) as busy:
+        busy.sendall(GET[:-2])
+        started = time.monotonic()
+        server.process.terminate()
+        busy.sendall(GET[-2:])
+        assert SENTENCE in receive(busy), "SIGTERM lets it finish"
+        assert server.process.wait(5) == 0
+        assert time.monotonic() - started < 2.2
+    assert {server.wait_for("worker-stopped", worker=n)["reason"] for n in (1, 2)} == {"SIGTERM"}
+    assert server.wait_for("stopped")["reason"] == "SIGTERM"
+
+
+def test_workers_end_when_their_supervisor_was_killed(start_server: StartServer) -> None:
+    server = start_server(MODULE, "--workers", "2")
+    wait_until(lambda: len(worker_processes(server)) == 2, "both are there")
+    workers = worker_processes(server)
+    server.process.kill()
+    wait_until(lambda: not any(Path(f"/proc/{n}/fd/0").exists() for n in workers), "both are gone")
 
 
 def test_bind_that_fails_says_why_and_the_way_out(server: Server) -> None:
@@ -394,18 +657,30 @@ def test_bind_that_fails_says_why_and_the_way_out(server: Server) -> None:
     )
 
 
-def test_check_passes_unlogged_on_a_running_server_and_fails_without(server: Server) -> None:
+def test_check_passes_unlogged_on_a_running_server_and_fails_without(
+    start_server: StartServer,
+) -> None:
+    server = start_server(MODULE)
     arguments = (MODULE, "--host", "127.0.0.1", "--port", str(server.port), "--check")
     passed = run_client(*arguments)
-    assert (passed.returncode, passed.stderr) == (0, "")
+    assert (passed.returncode, passed.stdout) == (0, "the web server answers\n")
+    assert passed.stderr == ""
     assert server.stop() == 0
     stopped = server.wait_for("stopped")
     assert (stopped["connections"], stopped["requests"]) == (0, 0)
     assert [event["event"] for event in server.events] == ["listening", "stopped"]
-    failed = run_client(*arguments)
-    assert failed.returncode == 1
-    assert "refused" in failed.stdout
-    assert failed.stderr == ""
+    trouble = check("127.0.0.1", server.port)
+    assert trouble is not None
+    assert "refused" in trouble
+
+
+def test_check_imports_little() -> None:
+    heavy = ("dataclasses", "services.http.protocol", "services.http.server", "ipaddress")
+    program = f"import sys, services.http.__main__; print([m for m in {heavy} if m in sys.modules])"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "[]\n"
 
 
 def test_page_names_the_port_of_the_protocol(server: Server) -> None:
