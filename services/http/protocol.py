@@ -436,6 +436,8 @@ def check_unfinished_head(head: bytearray) -> None:
     line_end = head.find(b"\n", 0, MAX_REQUEST_LINE_BYTES)
     if line_end < 0:
         if len(head) >= MAX_REQUEST_LINE_BYTES:
+            if b" " not in head[:MAX_REQUEST_LINE_BYTES]:
+                raise ProtocolError(501, "The method is longer than any that this server knows.")
             raise ProtocolError(
                 414, f"The request line is longer than {MAX_REQUEST_LINE_BYTES} bytes."
             )

@@ -440,7 +440,8 @@ def test_request_keeps_the_bytes_as_they_arrived() -> None:
     ("head", "expected"),
     [
         (b"GET /" + b"x" * MAX_REQUEST_LINE_BYTES + b" HTTP/1.1\r\n", 414),
-        (b"G" * MAX_REQUEST_LINE_BYTES, 414),
+        (b"G" * MAX_REQUEST_LINE_BYTES, 501),
+        (b"G" * (MAX_REQUEST_LINE_BYTES - 1) + b" / HTTP/1.1\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: lab\r\nA: " + b"x" * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\nHost: lab\r\n" + b"A:\r\n" * (MAX_FIELDS - 1) + b"\r\n", None),
         (b"GET / HTTP/1.1\r\nHost: lab\r\n" + b"A:\r\n" * MAX_FIELDS + b"\r\n", 431),
