@@ -17,11 +17,13 @@ How account and answers combine (``Attempt.outcome``)::
 not believed at all if it has not answered what was answered (two servers behind one address).
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clients.udp.ledger import Attempt
 from clients.udp.pinger import Arrival, Event, Pinger, SendError, Wire
+from clients.udp.timeouts import Adaptive
 from services.udp.protocol import (
     ACCOUNT_LIMIT,
     Account,
@@ -36,9 +38,14 @@ PIECE = 1200
 QUESTIONS_AT_ONCE = 16
 TRIES = 20
 TRIES_AT_A_SILENT_SERVER = 4
+SAMPLES = 64
+"""From so many of the last round trips follows how long to wait for an account."""
+
 LEAST_WAIT_S = 0.02
+LONGEST_WAIT_S = 3.0
 BUDGET_S = 5.0
-"""How long the whole asking may take, in seconds."""
+PIECES_PER_BUDGET = 25
+"""How long the asking may take, in seconds, and for how many pieces as long again."""
 
 NO_ACCOUNT = "this server gives no account of what it received, so causes are unknown"
 
@@ -72,56 +79,84 @@ def settle(wire: Wire, pinger: Pinger, budget_s: float = BUDGET_S) -> Iterator[E
         return
     highest = min(unsettled[-1].sequence, ACCOUNT_LIMIT)
     pieces = [(n, min(n + PIECE - 1, highest)) for n in range(1, highest + 1, PIECE)]
-    told: list[tuple[Account, int, int]] = []
     listen_ns = pinger.last_listen_ns()
-    slowest_ns = max((a.elapsed_ns or 0 for a in ledger.answers_in_order), default=listen_ns // 2)
-    wait_s = max(2 * slowest_ns / 1e9, LEAST_WAIT_S)
-    end_ns = wire.now_ns() + round(budget_s * 1e9)
-    for _ in range(TRIES if ours else TRIES_AT_A_SILENT_SERVER):
-        for first in range(0, len(pieces), QUESTIONS_AT_ONCE):
-            batch = set(pieces[first : first + QUESTIONS_AT_ONCE])
-            asked_ns = wire.now_ns()
-            for piece in sorted(batch):
-                try:
-                    wire.send(AccountQuestion(ledger.run, *piece).datagram())
-                except SendError:
-                    pass  # it is asked again
-            deadline_ns = min(asked_ns + round(wait_s * 1e9), end_ns)
-            while batch:
-                incoming = wire.receive(deadline_ns)
-                if incoming is None:
-                    break
-                account = (
-                    find_account(incoming.datagram)
-                    if isinstance(incoming, Arrival) and incoming.from_server
-                    else None
-                )
-                if account is None or account.run != ledger.run:
-                    yield from pinger.take(incoming)
-                    continue
-                piece = (account.first, account.first + len(account.codes) - 1)
-                if piece in batch:
-                    batch.remove(piece)
-                    told.append((account, asked_ns, wire.now_ns()))
-                if wire.now_ns() >= deadline_ns:
-                    break
-        done = {account.first for account, _, _ in told}
-        pieces = [piece for piece in pieces if piece[0] not in done]
-        if not pieces or wire.now_ns() >= end_ns:
+    wait_s = Adaptive(listen_ns / 1e9, LEAST_WAIT_S)
+    for attempt in ledger.answers_in_order[-SAMPLES:]:
+        wait_s.sampled(attempt.elapsed_ns or 0)
+    asking = _Asking(pieces, wait_s.rto_s, TRIES if ours else TRIES_AT_A_SILENT_SERVER)
+    end_ns = wire.now_ns() + round(budget_s * (1 + len(pieces) / PIECES_PER_BUDGET) * 1e9)
+    while wire.now_ns() < end_ns:
+        for piece in asking.due(wire.now_ns()):
+            try:
+                wire.send(AccountQuestion(ledger.run, *piece).datagram())
+            except SendError:
+                pass  # it is asked again
+        if not asking.open:
             break
-        wait_s *= 1.5
-    yield _enter(pinger, told, listen_ns, len(pieces))
+        incoming = wire.receive(min(*asking.open.values(), end_ns))
+        if isinstance(incoming, Arrival) and incoming.from_server:
+            account = find_account(incoming.datagram)
+            if account and account.run == ledger.run:
+                asking.told(account, wire.now_ns())
+                continue
+        if incoming is not None:
+            yield from pinger.take(incoming)
+    yield _enter(pinger, asking, listen_ns)
 
 
-def _enter(
-    pinger: Pinger, told: list[tuple[Account, int, int]], listen_ns: int, missing: int
-) -> Settlement:
-    attempts = pinger.ledger.attempts
+Piece = tuple[int, int]
+
+
+class _Asking:
+    """Which pieces to ask for next, and what was told; a lost one is asked for again, and later."""
+
+    def __init__(self, pieces: list[Piece], wait_s: float, tries: int) -> None:
+        self.accounts: list[tuple[Account, int, int]] = []
+        """What was told, when it was first asked for, and when the answer came."""
+        self.missing = set(pieces)
+        self.open: dict[Piece, int] = {}
+        """What was asked for, and until when to wait for it."""
+        self._waiting = deque(pieces)
+        self._first_asked_ns: dict[Piece, int] = {}
+        self._tried = dict.fromkeys(pieces, 0)
+        self._wait_s = wait_s
+        self._tries = tries
+
+    def due(self, now_ns: int) -> list[Piece]:
+        """Return the pieces to ask for now; not too many are open at a time."""
+        for piece in [piece for piece, until_ns in self.open.items() if until_ns <= now_ns]:
+            del self.open[piece]
+            if self._tried[piece] < self._tries:
+                self._waiting.append(piece)
+        asked = []
+        while self._waiting and len(self.open) < QUESTIONS_AT_ONCE:
+            piece = self._waiting.popleft()
+            wait_s = min(self._wait_s * 1.5 ** self._tried[piece], LONGEST_WAIT_S)
+            self.open[piece] = now_ns + round(wait_s * 1e9)
+            self._tried[piece] += 1
+            self._first_asked_ns.setdefault(piece, now_ns)
+            asked.append(piece)
+        return asked
+
+    def told(self, account: Account, now_ns: int) -> None:
+        """Take in an account, if it is of a piece that is missing, and whole."""
+        piece = (account.first, account.first + len(account.codes) - 1)
+        if piece in self.missing and piece in self._first_asked_ns:
+            self.missing.remove(piece)
+            self.open.pop(piece, None)
+            if piece in self._waiting:
+                self._waiting.remove(piece)
+            self.accounts.append((account, self._first_asked_ns[piece], now_ns))
+
+
+def _enter(pinger: Pinger, asking: _Asking, listen_ns: int) -> Settlement:
+    attempts, told = pinger.ledger.attempts, asking.accounts
     fates: list[tuple[Attempt, Fate]] = []
     contradicted = 0
     for account, asked_ns, told_ns in told:
         complete_ns = account.complete_s * 1e9 * (1 - CLOCK_TOLERANCE)
-        for attempt, code in zip(attempts[account.first - 1 :], account.codes, strict=False):
+        here = slice(account.first - 1, account.first - 1 + len(account.codes))
+        for attempt, code in zip(attempts[here], account.codes, strict=True):
             fate = Fate.of(code)
             knows = told_ns - complete_ns <= attempt.sent_ns
             over = attempt.sent_ns <= asked_ns - listen_ns  # nothing of it is still on its way
@@ -136,14 +171,14 @@ def _enter(
         return Settlement(remark=remark)
     for attempt, fate in fates:
         pinger.ledger.settle(attempt, fate)
-    settlement = Settlement(complete=bool(told) and not missing)
+    settlement = Settlement(complete=not asking.missing)
     if told:
         settlement.drop = told[-1][0].drop
     settlement.copies_there = sum(max(fate.copies - 1, 0) for _, fate in fates)
     unknown = sum(a.fate is None and a.received_ns is None and not a.send_error for a in attempts)
     if not told:
         settlement.remark = NO_ACCOUNT
-    elif missing:
+    elif asking.missing:
         settlement.remark = "parts of the server's account were lost on the way, all tries of them"
     elif unknown:
         settlement.remark = (
