@@ -133,7 +133,7 @@ def with_host(stream: bytes) -> bytes:
             return match[0]  # it may be the body of the request before
         return match[1] + b": ".join(HOST) + b"\r\n" + match[2]
 
-    return re.sub(rb"([^\r\n]+ HTTP/1\.1\r\n)((?:[^\r\n]+\r\n)*)(?=\r\n)", complete, stream)
+    return re.sub(rb"(?m)^([^\r\n]+ HTTP/1\.1\r\n)((?:[^\r\n]+\r\n)*)(?=\r\n)", complete, stream)
 
 
 def expected_of(text: bytes) -> Expected | None:
