@@ -46,7 +46,7 @@ THREAD_STACK_BYTES = 128 * 1024
 MAX_SPARES = 32
 """Threads that wait for another client after their own has gone."""
 
-SPARE_S = 0.5
+SPARE_S = 0.1
 """How long they wait: a busy server need not start a thread for each new connection."""
 
 DRAIN_S = 1.2

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from services.events import Events
 from services.lifetime import TICK_S, Lifetime
 
-RESTART_PAUSE_S = 0.5
+RESTART_PAUSE_S = 0.2
 """Between the death of a worker and its next start."""
 
 STOP_S = 1.8
