@@ -3,9 +3,14 @@
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.lab.driver import Lab, engine
+
+# The same examples in every run, and no time limit on one: a loaded machine is no failed test.
+hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("lab")
 
 
 @pytest.fixture(scope="session")
