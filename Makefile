@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM
+export SERVICE NETEM SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem logs shell doctor test test-vm bench lint clean
+.PHONY: help up down netem logs shell doctor test test-vm bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)
+
+fuzz: ## hostile bytes for the HTTP core, a minute of them; SECONDS=600 for more
+	@$(PYTHON) -m tests.fuzz
 
 lint: ## formatting, lint and types
 	@$(LAB) lint
