@@ -104,8 +104,11 @@ def _install(python: Path, folder: Path, group: str) -> None:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     done = output_of([*pip, "install", "--requirement", str(lock)], timeout_s=_PIP_TIMEOUT_S)
     if done.status != 0:
-        errors = [line for line in done.err.splitlines() if line.startswith("ERROR")]
-        cause = "\n    ".join(["pip failed", *(errors or [done.complaint])])
+        # What kept pip from the index (a name, a certificate) stands in its warnings alone.
+        said = [line for line in done.err.splitlines() if line.startswith(("WARNING", "ERROR"))]
+        cause = "\n    ".join(
+            ["pip failed", *(dict.fromkeys(said[:1] + said[-2:]) or [done.complaint])]
+        )
         raise LabError(
             step, cause, "is a package index in reach? (pip config list); then run again"
         )
