@@ -18,7 +18,7 @@ from lab.settings import EXERCISES, PORTS, ROOT
 IMAGES = {"progres-lab": "udp", "progres-lab-netem": "udp-netem"}
 """Image: one Compose service that builds it."""
 
-HEALTHY_WITHIN_S = 180
+HEALTHY_WITHIN_S = 600
 """How long a slow (emulated) machine may take until all nine containers are healthy."""
 
 

@@ -114,9 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--timeout",
             type=float,
-            default=1800,
+            default=3000,
             metavar="SECONDS",
-            help="the whole run's limit, boot included (default 1800)",
+            help="the whole run's limit, boot included (default 3000)",
         )
     for command in (run, shell):
         command.add_argument(

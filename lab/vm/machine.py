@@ -62,7 +62,7 @@ class Order:
     command: str | None
     project: Path
     images: Path | None = None
-    timeout_s: float = 1800.0
+    timeout_s: float = 3000.0
 
 
 @dataclass

@@ -239,7 +239,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,  # an emulated processor under load
         )
         if check and finished.returncode != 0:
             pytest.fail(
