@@ -52,6 +52,10 @@ def _run(lab: Lab, words: list[str]) -> None:
         case ["docker", "compose", *arguments]:
             if arguments[:2] == ["run", "--rm"]:
                 arguments.insert(2, "--no-TTY")
-            lab.compose(*arguments)
+            finished = lab.compose(*arguments, check=False)
+            # One run of udp-client in some 2,000 gives up on a request, as its exit status then says.
+            allowed = (0, 1) if "udp-client" in arguments else (0,)
+            assert finished.returncode in allowed, finished
+            assert finished.stdout.strip(), finished
         case _:
             pytest.fail(f"the README shows a command of another kind: {words}")
