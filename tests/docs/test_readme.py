@@ -53,7 +53,7 @@ def _run(lab: Lab, words: list[str]) -> None:
             if arguments[:2] == ["run", "--rm"]:
                 arguments.insert(2, "--no-TTY")
             finished = lab.compose(*arguments, check=False)
-            # One run of udp-client in some 2,000 gives up on a request, as its exit status then says.
+            # One run of udp-client in 2,000 gives up on a request, and its status says so.
             allowed = (0, 1) if "udp-client" in arguments else (0,)
             assert finished.returncode in allowed, finished
             assert finished.stdout.strip(), finished

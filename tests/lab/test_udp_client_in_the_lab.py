@@ -9,7 +9,7 @@ from tests.lab.driver import Lab
 
 
 def test_retries_succeed_in_spite_of_the_loss(lab: Lab) -> None:
-    # With the default of 16 tries, one run in 1,400 gives up on a request; with 32, one in 20 million.
+    # With the default of 16 tries, 1 run in 1,400 gives up on a request; with 32, 1 in 20 million.
     shown = lab.client("udp", "--max-tries", "32")
     assert shown.returncode == 0, shown
     assert "answered" in shown.stdout
