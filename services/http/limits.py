@@ -9,7 +9,7 @@ PORT = 12345
 class Limits(NamedTuple):
     """What clients may cost. Each wait has an end; times in seconds."""
 
-    max_connections: int = 10_000
+    max_connections: int = 10_100
     """Connections at once, a thread each; one more is answered with 503."""
 
     idle_timeout_s: float = 15.0
