@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from services.events import Events
 from services.lifetime import Lifetime
 from services.options import LOG_STYLES, OptionParser, integer, port, probability
-from services.udp.drop import DROP_PROBABILITY, DropDecision, RandomDrop, ScheduledDrop, positions
+from services.udp.drop import DROP_PROBABILITY, DropDecision, ScheduledDrop, positions, random_drop
 from services.udp.protocol import PORT
 from services.udp.server import PingServer, ServerError, bound_socket, check
 
@@ -85,7 +85,7 @@ def serve(settings: argparse.Namespace, lifetime: Lifetime, events: Events) -> i
         shown = {"drop_schedule": ",".join(map(str, sorted(settings.drop_schedule)))}
     else:
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
-        drop = RandomDrop(settings.drop, random.Random(seed).random)
+        drop = random_drop(settings.drop, random.Random(seed).random)
         shown = {"drop": settings.drop, "seed": seed}
     try:
         server_socket = bound_socket(settings.host, settings.port)

@@ -5,7 +5,6 @@ Pure decisions. Each is called once per datagram with its sender and returns Tru
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Set
-from dataclasses import dataclass
 
 DROP_PROBABILITY = 0.5
 """The exercise: half of the datagrams get no answer."""
@@ -16,20 +15,13 @@ CLIENTS_REMEMBERED = 4096
 DropDecision = Callable[[Hashable], bool]
 
 
-@dataclass(frozen=True)
-class RandomDrop:
-    """Drops each datagram with ``probability``, independently of all others.
+def random_drop(probability: float, random: Callable[[], float]) -> DropDecision:
+    """Return what drops each datagram with ``probability``, independently of all others.
 
     ``random`` returns numbers evenly spread over 0 <= x < 1. One seeded sequence serves all
     clients in order of arrival, so decisions repeat if the order of the datagrams does.
     """
-
-    probability: float
-    random: Callable[[], float]
-
-    def __call__(self, client: Hashable) -> bool:
-        """Return True to drop the next datagram, whoever sent it."""
-        return self.random() < self.probability
+    return lambda client: random() < probability
 
 
 class ScheduledDrop:

@@ -85,6 +85,8 @@ LARGEST_GROWTH = len(b"received 65507 bytes: \n")
 
 HEALTH_CHECK = b"progres-lab health check\n"
 
+LINE_FEED = 0x0A
+
 LOOP_DEPTH = 3
 """A question that is a confirmation of a confirmation, this many deep, is not answered."""
 
@@ -113,10 +115,15 @@ _ACCOUNT = re.compile(
 SPECIAL = (b"ping ", b"account? ", b"received ", HEALTH_CHECK)
 """How whatever is more than a text to be confirmed begins."""
 
+match_ping = re.compile(rb"ping ([0-9a-f]{8}) ([1-9]\d{0,8}\.[1-9]\d{0,8})[ :]").match
+"""Match a datagram that begins with a ping: run, request and attempt as bytes."""
+
 match_numbered = re.compile(
     rb"ping ([0-9a-f]{8}) ([1-9]\d{0,8}\.[1-9]\d{0,8}) #([1-9]\d{0,8}):"
 ).match
 """Match a datagram that begins with a numbered ping: run, request and attempt, number as bytes."""
+
+_HEADS = [b"received %d bytes: " % size for size in range(QUOTE_LIMIT + 1)]
 
 
 def confirm(datagram: bytes, times: bytes = b"") -> bytes:
@@ -124,11 +131,14 @@ def confirm(datagram: bytes, times: bytes = b"") -> bytes:
 
     ``times`` is the text of the times, where they are asked for.
     """
+    size = len(datagram)
+    if 0 < size <= QUOTE_LIMIT and not times and datagram[-1] != LINE_FEED:
+        return _HEADS[size] + datagram + b"\n"  # nearly always, at half the cost of formatting
     if not datagram:
         return b"received 0 bytes\n"
     quote = datagram[:QUOTE_LIMIT]
     end = b"" if quote.endswith(b"\n") else b"\n"
-    return b"received %d bytes%b: %b%b" % (len(datagram), times, quote, end)
+    return b"received %d bytes%b: %b%b" % (size, times, quote, end)
 
 
 def is_going_round(datagram: bytes) -> bool:
@@ -137,7 +147,7 @@ def is_going_round(datagram: bytes) -> bool:
     A forged sender can point one such server at another, or at an echo service (RFC 862): each
     would answer the other's answers for ever. Every round adds a head, by which it is recognised.
     """
-    return _GOING_ROUND.match(datagram) is not None
+    return datagram.startswith(b"received ") and _GOING_ROUND.match(datagram) is not None
 
 
 def is_own_machine(address: str, own_address: str) -> bool:

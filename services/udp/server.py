@@ -19,7 +19,9 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import repeat, starmap
 from typing import Any
 
 from services.events import Events
@@ -50,7 +52,7 @@ PAUSE_AFTER_RECEIVE_ERROR_S = 0.05
 """An error of receiving that lasts must not become a busy loop."""
 
 
-DATAGRAMS_BETWEEN_LOOKS = 64
+LOT = 64
 """After how many datagrams that queue up the loop writes its log and asks whether to end."""
 
 
@@ -106,7 +108,6 @@ class PingServer:
         drop_probability: float | None = None,
     ) -> None:
         self._socket = server
-        self._send_to = server.sendto
         self._own_address: str = server.getsockname()[0]
         self._drop = drop
         self._drop_probability = drop_probability
@@ -142,13 +143,10 @@ class PingServer:
 
     def _serve_what_is_there(self) -> None:
         """Wait for a datagram, a tick at most, and handle it and those that queue behind it."""
-        receive, handle = self._socket.recvfrom, self.handle
-        how = 0
+        receive, most = self._socket.recvfrom, protocol.LARGEST_DATAGRAM
         try:
-            for _ in range(DATAGRAMS_BETWEEN_LOOKS):
-                datagram, client = receive(protocol.LARGEST_DATAGRAM, how)
-                how = socket.MSG_DONTWAIT
-                handle(datagram, client)
+            self.handle([receive(most)])
+            self.handle(starmap(receive, repeat((most, socket.MSG_DONTWAIT), LOT)))
         except (BlockingIOError, TimeoutError):  # nothing there: now, or for a tick
             pass
         except OSError as error:
@@ -157,72 +155,58 @@ class PingServer:
             self._events("receive_failed", error=_name(error))
             time.sleep(PAUSE_AFTER_RECEIVE_ERROR_S)
 
-    def handle(self, datagram: bytes, client: Address) -> None:
-        """Answer one datagram, or drop it."""
-        if datagram.startswith(protocol.SPECIAL):
-            self._handle_special(datagram, client)
-        elif self._drop(client):
-            self._dropped += 1
-            if self._logs:
-                self._keep("dropped", datagram, client)
-        else:
-            self._answer(protocol.confirm(datagram), datagram, client)
-
-    def _handle_special(self, datagram: bytes, client: Address) -> None:
-        """Handle what may be more than a text to be confirmed; it may be one all the same."""
-        if datagram == protocol.HEALTH_CHECK and protocol.is_own_machine(
-            client[0], self._own_address
-        ):
-            self._send(protocol.confirm(datagram), client)
-        elif numbered := protocol.match_numbered(datagram):
-            run, ping, number = numbered.groups()
-            about = f"{run.decode()}/{ping.decode()}" if self._logs else ""
-            if self._drop(client):
+    def handle(self, arrivals: Iterable[tuple[bytes, Address]]) -> None:
+        """Answer each datagram, or drop it; ``arrivals`` are received while this goes on."""
+        drop, send, confirm = self._drop, self._socket.sendto, protocol.confirm
+        for datagram, client in arrivals:
+            numbered, is_going_round = None, False
+            if datagram.startswith(protocol.SPECIAL):
+                numbered = protocol.match_numbered(datagram)
+                if not numbered and self._serve_apart(datagram, client):
+                    continue
+                is_going_round = protocol.is_going_round(datagram)
+            if drop(client):
                 self._dropped += 1
-                end = protocol.DROPPED
-                if self._logs:
-                    self._keep("dropped", datagram, client, about)
-            elif self._answer(protocol.confirm(datagram, self._times()), datagram, client, about):
-                end = protocol.ANSWERED
+                what, end = "dropped", protocol.DROPPED
+            elif is_going_round:
+                self._ignored += 1
+                self._tell("ignored", datagram, client, why="servers answer each other's answers")
+                continue
             else:
-                end = protocol.UNANSWERED
-            self._accounts.note((client, run), int(number), end)
+                times = self._times() if numbered else b""
+                try:
+                    send(confirm(datagram, times), client)
+                    self._answered += 1
+                    what, end = "answered", protocol.ANSWERED
+                except OSError as error:
+                    self._unanswered += 1
+                    what, end = "", protocol.UNANSWERED
+                    why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
+                    self._tell("unanswered", datagram, client, error=_name(error), why=why)
+            if numbered:
+                self._accounts.note((client, numbered[1]), int(numbered[3]), end)
+            if self._logs and what:
+                shown = self._shown(client, len(datagram))
+                if ping := numbered or protocol.match_ping(datagram):
+                    before, after = self._around_ping  # a ping's characters need no escaping
+                    shown = f"{shown}{before}{ping[1].decode()}/{ping[2].decode()}{after}"
+                self._events.keep("received", what, shown)
+
+    def _serve_apart(self, datagram: bytes, client: Address) -> bool:
+        """Answer a health check or a question for an account: neither is dropped, nor counted."""
+        if datagram == protocol.HEALTH_CHECK:
+            if not protocol.is_own_machine(client[0], self._own_address):
+                return False
+            answer = protocol.confirm(datagram)
         elif question := protocol.find_account_question(datagram):
-            self._send(self._account(question, len(datagram), client), client)
-        elif self._drop(client):
-            self._dropped += 1
-            if self._logs:
-                self._keep("dropped", datagram, client)
-        elif protocol.is_going_round(datagram):
-            self._ignored += 1
-            fields = self._about(datagram, client)
-            self._events("received", **fields)
-            why = "servers are answering each other's answers"
-            self._events("ignored", **fields, why=why)
+            answer = self._account(question, len(datagram), client)
         else:
-            self._answer(protocol.confirm(datagram), datagram, client)
-
-    def _answer(self, answer: bytes, datagram: bytes, client: Address, ping: str = "") -> bool:
-        try:
-            self._send_to(answer, client)
-        except OSError as error:
-            self._unanswered += 1
-            about = self._about(datagram, client)
-            why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
-            self._events("received", **about)
-            self._events("unanswered", **about, error=_name(error), why=why)
             return False
-        self._answered += 1
-        if self._logs:
-            self._keep("answered", datagram, client, ping)
-        return True
-
-    def _send(self, answer: bytes, client: Address) -> None:
-        """Send what is neither counted nor logged."""
         try:
-            self._send_to(answer, client)
+            self._socket.sendto(answer, client)
         except OSError:  # as in WHY_UNANSWERED; whoever asked will ask again
             pass
+        return True
 
     def _times(self) -> bytes:
         """Return what a confirmation tells of the datagram received last, just before its sending.
@@ -253,22 +237,13 @@ class PingServer:
         growth = protocol.LARGEST_GROWTH + protocol.LARGEST_TIMES
         return account.datagram(min(size + growth, protocol.LARGEST_ACCOUNT))
 
-    def _about(self, datagram: bytes, client: Address) -> dict[str, str | int]:
+    def _tell(self, what: str, datagram: bytes, client: Address, **more: str) -> None:
+        """Log what is rare at once."""
         about: dict[str, str | int] = {"client": f"{client[0]}:{client[1]}", "bytes": len(datagram)}
         if ping := protocol.find_ping(datagram[: protocol.QUOTE_LIMIT]):
             about["ping"] = f"{ping.run}/{ping.request}.{ping.attempt}"
-        return about
-
-    def _keep(self, what: str, datagram: bytes, client: Address, ping: str = "") -> None:
-        """Log that a datagram was received, and ``what`` became of it."""
-        events = self._events
-        shown = self._shown(client, len(datagram))
-        if not ping and (found := protocol.find_ping(datagram[: protocol.QUOTE_LIMIT])):
-            ping = f"{found.run}/{found.request}.{found.attempt}"
-        if ping:  # letters and digits: needs no escaping
-            before, after = self._around_ping
-            shown = f"{shown}{before}{ping}{after}"
-        events.keep("received", what, shown)
+        self._events("received", **about)
+        self._events(what, **about, **more)
 
 
 def check(host: str, port: int, tries: int = 3, timeout_s: float = 1.0) -> str:

@@ -204,11 +204,11 @@ def test_a_client_that_has_vanished_and_forged_senders_do_not_end_the_loop(
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as vanished:
             vanished.bind(("127.0.0.1", 0))
             nobody = vanished.getsockname()
-        server.handle(b"x", nobody)
-        server.handle(b"x", ("127.0.0.1", 0))
-        server.handle(b"x", ("255.255.255.255", 9))
+        server.handle([(b"x", nobody)])
+        server.handle([(b"x", ("127.0.0.1", 0))])
+        server.handle([(b"x", ("255.255.255.255", 9))])
         client.bind(("127.0.0.1", 0))
-        server.handle(b"still here", client.getsockname())
+        server.handle([(b"still here", client.getsockname())])
         assert client.recv(2048) == confirm(b"still here")
     counts = server.counts
     assert (counts["received"], counts["answered"], counts["unanswered"]) == (4, 2, 2)
@@ -234,8 +234,8 @@ def test_answers_to_answers_are_ignored_after_a_few_rounds(
 def test_the_health_check_text_from_another_machine_is_an_ordinary_datagram() -> None:
     with bound_socket("127.0.0.1", 0) as sock:
         server = PingServer(sock, lambda client: True, Events("udp", "off"))
-        server.handle(HEALTH_CHECK, ("192.0.2.7", 4000))
-        server.handle(HEALTH_CHECK, sock.getsockname())
+        server.handle([(HEALTH_CHECK, ("192.0.2.7", 4000))])
+        server.handle([(HEALTH_CHECK, sock.getsockname())])
     assert (server.counts["received"], server.counts["dropped"]) == (1, 1)
 
 

@@ -4,18 +4,18 @@ import random
 
 import pytest
 
-from services.udp.drop import RandomDrop, ScheduledDrop, positions
+from services.udp.drop import ScheduledDrop, positions, random_drop
 from tests.binomial import accepted
 
 
 def test_random_drops_come_as_often_as_the_probability_says() -> None:
     for probability in (0.0, 0.3, 0.5, 1.0):
-        drop = RandomDrop(probability, random.Random(1).random)
+        drop = random_drop(probability, random.Random(1).random)
         assert sum(drop("client") for _ in range(5000)) in accepted(5000, probability)
 
 
 def test_random_drops_do_not_depend_on_the_one_before() -> None:
-    drop = RandomDrop(0.5, random.Random(2).random)
+    drop = random_drop(0.5, random.Random(2).random)
     decisions = [drop("client") for _ in range(5001)]
     changes = sum(a != b for a, b in zip(decisions, decisions[1:], strict=False))
     assert changes in accepted(5000, 0.5)
@@ -23,7 +23,7 @@ def test_random_drops_do_not_depend_on_the_one_before() -> None:
 
 def test_the_same_seed_makes_the_same_decisions_and_another_seed_others() -> None:
     def decisions(seed: int) -> list[bool]:
-        drop = RandomDrop(0.5, random.Random(seed).random)
+        drop = random_drop(0.5, random.Random(seed).random)
         return [drop("client") for _ in range(64)]
 
     assert decisions(7) == decisions(7)

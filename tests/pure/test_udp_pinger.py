@@ -13,7 +13,7 @@ from clients.udp.pinger import Event, Pinger, Refusal, TooLarge, What
 from clients.udp.report import event_line, summary
 from clients.udp.schedule import Schedule
 from clients.udp.statistics import statistics
-from services.udp.drop import RandomDrop
+from services.udp.drop import random_drop
 from services.udp.protocol import Ping, confirm, find_ping
 from tests.binomial import accepted
 from tests.pure.udp_path import MS, Answer, Other, VirtualWire, stranger
@@ -203,7 +203,7 @@ def test_all_datagrams_have_the_size_asked_for() -> None:
 
 def lab_path(random_: random.Random, drop: float = 0.5, loss: float = 0.1) -> Path:
     """Return the default lab: the server drops, the network loses answers."""
-    dropped = RandomDrop(drop, random_.random)
+    dropped = random_drop(drop, random_.random)
 
     def path(datagram: bytes) -> list[Answer]:
         return [] if dropped("client") or random_.random() < loss else lossless(datagram)

@@ -13,7 +13,7 @@ from clients.udp.pinger import Pinger, What
 from clients.udp.schedule import Schedule
 from clients.udp.settlement import BUDGET_S, PIECE, PIECES_PER_BUDGET, Settlement, settle
 from clients.udp.statistics import statistics
-from services.udp.drop import RandomDrop, ScheduledDrop
+from services.udp.drop import ScheduledDrop, random_drop
 from services.udp.protocol import confirm, find_ping
 from tests.pure.udp_path import MS, Answer, LabServer, VirtualWire
 
@@ -87,7 +87,7 @@ def outcomes(pinger: Pinger) -> dict[Key, Outcome]:
 def test_whatever_the_path_does_each_attempt_ends_as_what_became_of_it(
     random_: random.Random, loss: float, drop: float, copies: float, paced: bool
 ) -> None:
-    server = LabServer(RandomDrop(drop, random_.random))
+    server = LabServer(random_drop(drop, random_.random))
     path = LossyPath(server, random_, loss, copies)
     schedule = Schedule(count=12, interval_s=0.003, max_tries=4, paced=paced)
     pinger, settlement, _ = run(path, server, schedule)
@@ -103,7 +103,7 @@ def test_whatever_the_path_does_each_attempt_ends_as_what_became_of_it(
 
 def test_ten_thousand_paced_probes_are_all_attributed_through_a_bad_path() -> None:
     random_ = random.Random(5)
-    server = LabServer(RandomDrop(0.5, random_.random))
+    server = LabServer(random_drop(0.5, random_.random))
     path = LossyPath(server, random_, loss=0.2, copies=0.1)
     schedule = Schedule(count=10_000, interval_s=0.001, paced=True)
     pinger, settlement, _ = run(path, server, schedule)
