@@ -187,7 +187,8 @@ CLAUSES = (
         "rate", st.integers(8, 10**10).map(lambda n: f"{n}bit"), st.integers(-99, 99).map(str)
     ),
     st.tuples(times(), times()).map(lambda t: ["slot", *t]),
-    st.integers(0, 2**32 - 1).map(lambda n: ["limit", str(n)]),
+    # tc's own default is not written, so it would not come back where another is computed.
+    st.integers(0, 2**32 - 1).filter(lambda n: n != 1000).map(lambda n: ["limit", str(n)]),
 )
 
 
