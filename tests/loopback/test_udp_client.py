@@ -387,15 +387,15 @@ def test_drops_and_losses_each_way_are_told_apart_and_add_up(
 
 
 def test_a_server_restarted_in_mid_run_is_not_taken_for_a_network_that_loses(
-    start_server: StartServer,
+    serve: Serve,
 ) -> None:
-    server = start_server("services.udp", "--drop-schedule", "1,2")
+    server = serve("--drop-schedule", "1,2")
     with start_client(
-        "--port", str(server.port), *QUICK, "--count", "2", "--interval", "1.5s", "--json"
+        "--port", str(server.port), *QUICK, "--count", "2", "--interval", "0.5s", "--json"
     ) as client:
         server.wait_for("answered")
         server.stop()
-        start_server("services.udp", "--drop", "0", "--port", str(server.port))
+        serve("--drop", "0", "--port", str(server.port))
         shown, _ = client.communicate(timeout=10)
     document = json.loads(shown)
     first, second = document["requests"]

@@ -131,12 +131,12 @@ def test_every_datagram_is_logged_as_received_and_by_what_became_of_it(
 
 
 def test_a_seed_repeats_the_decisions_and_the_log_tells_a_chosen_one(
-    start_server: StartServer, client: socket.socket
+    serve: Serve, start_server: StartServer, client: socket.socket
 ) -> None:
-    first = start_server(MODULE)
+    first = serve()
     seed = first.wait_for("listening")["seed"]
     decisions = ask_in_batches(client, first, 100)
-    assert ask_in_batches(client, start_server(MODULE, "--seed", str(seed)), 100) == decisions
+    assert ask_in_batches(client, serve("--seed", str(seed)), 100) == decisions
     other = start_server(MODULE, environment={"UDP_SEED": str(seed + 1)})
     assert ask_in_batches(client, other, 100) != decisions
 

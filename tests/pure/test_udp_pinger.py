@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.udp.ledger import Outcome
@@ -227,6 +227,7 @@ def test_in_the_default_lab_attempts_and_durations_are_as_computed() -> None:
     assert 10 * runs in accepted(attempts, 0.45)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(1, 6), st.booleans())
 def test_whatever_the_path_does_the_sums_add_up_and_no_sample_is_wrong(
     random_: random.Random, tries: int, quoting: bool
@@ -319,6 +320,7 @@ def test_a_paced_run_against_a_closed_port_ends_early() -> None:
     assert len(wire.sent) < PACED.count
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.randoms(use_true_random=False))
 def test_a_paced_run_credits_every_answer_to_its_own_attempt(random_: random.Random) -> None:
     delays: dict[bytes, int] = {}

@@ -76,7 +76,7 @@ def outcomes(pinger: Pinger) -> dict[Key, Outcome]:
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.randoms(use_true_random=False),
     st.floats(0, 0.7),
@@ -101,15 +101,15 @@ def test_whatever_the_path_does_each_attempt_ends_as_what_became_of_it(
         assert told == path.truth
 
 
-def test_ten_thousand_paced_probes_are_all_attributed_through_a_bad_path() -> None:
+def test_thousands_of_paced_probes_are_all_attributed_through_a_bad_path() -> None:
     random_ = random.Random(5)
     server = LabServer(random_drop(0.5, random_.random))
     path = LossyPath(server, random_, loss=0.2, copies=0.1)
-    schedule = Schedule(count=10_000, interval_s=0.001, paced=True)
+    schedule = Schedule(count=4000, interval_s=0.001, paced=True)
     pinger, settlement, _ = run(path, server, schedule)
     assert settlement.complete
     assert outcomes(pinger) == path.truth
-    assert min(Counter(path.truth.values()).values()) > 500
+    assert min(Counter(path.truth.values()).values()) > 200
     assert statistics(pinger.ledger).reordered > 0
     assert settlement.copies_there > 0
 
