@@ -165,10 +165,11 @@ def _build(folder: Path, flavour: str, sources: list[apt_sources.Source], apt_co
 
 
 def tail(path: Path, lines: int = 15) -> str:
-    """Return the last lines of a text file, indented; control characters are left out."""
+    """Return the last lines of a text file that say something, indented, without control codes."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    text = re.sub(r"\x1b\[[0-9;?!]*[a-zA-Z]|[^\n\t\x20-\x7e\xa0-\U0010ffff]", "", text)
-    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+    text = re.sub(r"\x1b(?:\[[0-9;?!]*[a-zA-Z]|.)|[^\n\t\x20-\x7e\xa0-\U0010ffff]", "", text)
+    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in said[-lines:])
 
 
 @contextmanager

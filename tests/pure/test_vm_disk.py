@@ -61,7 +61,7 @@ def test_the_hosts_proxy_is_the_machines_too() -> None:
 
 def test_the_end_of_a_console_is_readable(tmp_path: Path) -> None:
     console = tmp_path / "console.log"
-    console.write_bytes(b"one\r\n\x1b[0;32m  OK  \x1b[0m two\r\n\x1b[!p\x1b[?7hthree\xff\r\n")
+    console.write_bytes(b"one\r\n\x1b[0;32m  OK  \x1b[0m two\r\n\r\n\x1bM\x1b[?7hthree\xff\r\n")
     assert disk.tail(console, lines=2) == "      OK   two\n    three\ufffd"
 
 
