@@ -59,7 +59,7 @@ class Events:
         self._kept_since_ms = 0
         self._now_ms = -1
         self._moment = ""  # _now_ms as text
-        self._noted = (-1, "")  # when, and that as text; in one, so that threads agree on it
+        self._noted = (-1, "", "")  # when, what, and how such a line begins; one, for all threads
         self._written_ms = 0
         if style == "json":
             self._form = ('{"time": "', f'", "service": "{service}", "event": "', '"', ", ", "}\n")
@@ -108,12 +108,12 @@ class Events:
         """Write an event with fields ``shown`` already, or keep it; call from any thread."""
         now_ms = self._wall_clock_ns() // 1_000_000
         noted = self._noted
-        if noted[0] != now_ms:
-            noted = self._noted = (now_ms, timestamp(now_ms * 1_000_000))
-        start, before_event, after_event, separator, end = self._form
-        self.kept.append(
-            f"{start}{noted[1]}{before_event}{event}{after_event}{separator}{shown}{end}"
-        )
+        if noted[0] != now_ms or noted[1] != event:
+            start, before_event, after_event, separator, _ = self._form
+            moment = timestamp(now_ms * 1_000_000)
+            beginning = f"{start}{moment}{before_event}{event}{after_event}{separator}"
+            noted = self._noted = (now_ms, event, beginning)
+        self.kept.append(f"{noted[2]}{shown}{self._form[4]}")
         if not 0 <= now_ms - self._written_ms < KEPT_MS:  # also where the clock steps
             self._written_ms = now_ms
             self.flush()

@@ -79,7 +79,7 @@ class Ready(NamedTuple):
 
     wire: bytes
     shown: str
-    """What is logged of it, as ``Events.shown`` gives it."""
+    """What is logged of it, see ``Shared.shown_answer``."""
     good_until: float
 
 
@@ -112,30 +112,30 @@ class Shared:
         self.stopping = False
         self.ready: dict[bytes, Ready] = {}
         self._logging = events.style != "off"
-        self._separator = events.separator
-        self._number_is = events.label("number")
-        self._ms_is = events.label("ms")
 
     def log_answer(self, client: str, number: int, shown: str, started: float) -> None:
-        """Log an answered request, in as few steps as can be: it is done for each of them.
+        """Log an answered request in as few steps as can be: it is done for each of them.
 
-        ``client`` and ``shown`` are fields as ``Events.shown`` gives them.
+        ``client`` and ``shown`` are what stands before and after the number.
         """
         if self._logging:
-            separator = self._separator
-            ms = (self.clock() - started) * 1e3
             self.events.note(
-                "request",
-                f"{client}{separator}{self._number_is}{number}{separator}{shown}"
-                f"{separator}{self._ms_is}{ms:.3f}",
+                "request", f"{client}{number}{shown}{(self.clock() - started) * 1e3:.3f}"
             )
 
-    def shown(self, request: Request, status: int, size: int) -> str:
-        """Return what is logged of an answer."""
+    def shown_client(self, client: str) -> str:
+        """Return what is logged of a client's requests up to their number."""
+        events = self.events
+        return f"{events.shown(client=client)}{events.separator}{events.label('number')}"
+
+    def shown_answer(self, request: Request, status: int, size: int) -> str:
+        """Return what is logged of an answer between the request's number and its milliseconds."""
+        events = self.events
         if not self._logging:
             return ""
         target = request.target[:LOGGED_TARGET_CHARACTERS]
-        return self.events.shown(method=request.method, target=target, status=status, bytes=size)
+        what = events.shown(method=request.method, target=target, status=status, bytes=size)
+        return f"{events.separator}{what}{events.separator}{events.label('ms')}"
 
     def keep_ready(
         self, request: Request, response: Response, wire: bytes, shown: str, now: float
@@ -179,7 +179,7 @@ class Conversation:
         self._shared = shared
         self._connection = connection
         self._client = client
-        self._client_shown = shared.events.shown(client=client)
+        self._client_shown = shared.shown_client(client)
         self._logged = logged
         self._reader = RequestReader()
         self._receive_timeout_s = 0.0
@@ -330,7 +330,7 @@ class Conversation:
         else:
             self._send(wire)
         if self._logged:
-            shown = shared.shown(request, response.status, size)
+            shown = shared.shown_answer(request, response.status, size)
             shared.log_answer(self._client_shown, self.requests, shown, started)
             if keep_alive and file < 0:
                 shared.keep_ready(request, response, wire, shown, started)
