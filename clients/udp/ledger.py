@@ -26,6 +26,9 @@ from services.udp.protocol import Fate, Times, find_ping, find_times
 STAMP_SLACK_NS = 2_000
 """By so much a kernel stamp may seem to contradict the program's own clock readings."""
 
+QUEUED_NS = 200_000
+"""Between its two stamps a packet passes some code, which takes microseconds; more was a queue."""
+
 
 class Outcome(StrEnum):
     """What became of an attempt: each ends as exactly one of these."""
@@ -202,9 +205,16 @@ class Ledger:
         self._unanswered.pop(attempt.sequence, None)
 
     def left(self, quote: bytes, left_ns: int) -> None:
-        """Note the kernel's stamp of sending the datagram that is quoted."""
+        """Note the kernel's stamp of sending the datagram that is quoted.
+
+        Two come: when it was handed to the interface's queue, and when it left it. The second
+        counts, being the wire's; but if this machine's own queue held it (netem, a full link), the
+        first: that wait is a part of the path.
+        """
         attempt = self._find(quote)
-        if attempt is not None and left_ns >= attempt.sent_ns - STAMP_SLACK_NS:
+        if attempt is None or left_ns < attempt.sent_ns - STAMP_SLACK_NS:
+            return
+        if attempt.left_ns is None or left_ns - attempt.left_ns < QUEUED_NS:
             attempt.left_ns = left_ns
 
     def refused(self, quote: bytes, reason: str) -> Attempt | None:

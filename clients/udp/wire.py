@@ -6,9 +6,9 @@ tells only to connected sockets, come through Linux's ``IP_RECVERR`` (ip(7)), an
 beginning of the datagram that was refused. On other systems a refused attempt has no answer.
 
 Kernel stamps (Linux, ``SO_TIMESTAMPING``): of sending, where the packet is handed to the
-interface's queue, so before any delay that this machine itself adds there; of receiving, where it
-comes in. The first comes through the same error queue, with the packet that it stamps, by which the
-program knows whose it is. Both are of the wall clock, and are put on the monotonic scale here.
+interface's queue and where it leaves it; of receiving, where it comes in. Those of sending come
+through the same error queue, with the packet that they stamp, by which the program knows whose they
+are. All are of the wall clock, and are put on the monotonic scale here.
 While somebody sets the wall clock, and until everything that may have come before is read, there
 are no kernel stamps.
 """
@@ -32,6 +32,7 @@ from services.udp.stamps import (
     SOF_TIMESTAMPING_RX_SOFTWARE,
     SOF_TIMESTAMPING_SOFTWARE,
     SOF_TIMESTAMPING_TX_SCHED,
+    SOF_TIMESTAMPING_TX_SOFTWARE,
     WallClock,
     timespec_ns,
 )
@@ -124,9 +125,8 @@ class UdpWire:
             ipv4 = family == socket.AF_INET
             level, option = (0, IP_RECVERR) if ipv4 else (socket.IPPROTO_IPV6, IPV6_RECVERR)
             self._socket.setsockopt(level, option, 1)
-            stamps = (
-                SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
-            )
+            sending = SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE
+            stamps = sending | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, stamps)
             except OSError:  # EINVAL, ENOPROTOOPT: not this kernel

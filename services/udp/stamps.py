@@ -22,6 +22,7 @@ SIOCGSTAMPNS = 0x8907
 """ioctl: the receive stamp of the datagram that the program took last."""
 
 SO_TIMESTAMPING = 37
+SOF_TIMESTAMPING_TX_SOFTWARE = 1 << 1
 SOF_TIMESTAMPING_RX_SOFTWARE = 1 << 3
 SOF_TIMESTAMPING_SOFTWARE = 1 << 4
 SOF_TIMESTAMPING_TX_SCHED = 1 << 8

@@ -47,18 +47,27 @@ def exchange(wire: UdpWire, echo: socket.socket, pause_s: float = 0.0) -> tuple[
     return sent_ns, came
 
 
+def next_arrival(wire: UdpWire) -> Arrival:
+    """Pass over the stamps of sending."""
+    while not isinstance(incoming := wire.receive(wire.now_ns() + 5_000_000_000), Arrival):
+        assert incoming is not None
+    return incoming
+
+
 @LINUX
 def test_the_kernels_stamps_lie_between_the_programs_own(echo: socket.socket) -> None:
     with UdpWire("127.0.0.1", echo.getsockname()[1]) as wire:
         if not wire.kernel_stamps:
             pytest.skip("this kernel gives no stamps")
         for _ in range(20):
-            sent_ns, (departure, arrival) = exchange(wire, echo, pause_s=0.001)
-            assert isinstance(departure, Departure)
+            sent_ns, (*departures, arrival) = exchange(wire, echo, pause_s=0.001)
             assert isinstance(arrival, Arrival)
-            assert departure.quote.endswith(b"hello")
             assert arrival.arrived_ns is not None
-            assert sent_ns - 2000 <= departure.left_ns <= arrival.arrived_ns - 1_000_000
+            assert departures
+            for departure in departures:
+                assert isinstance(departure, Departure)
+                assert departure.quote.endswith(b"hello")
+                assert sent_ns - 2000 <= departure.left_ns <= arrival.arrived_ns - 1_000_000
             assert arrival.arrived_ns <= arrival.received_ns + 2000
         assert wire.wall_clock.steps == []
 
@@ -77,9 +86,7 @@ def test_while_somebody_sets_the_clock_there_are_no_kernel_stamps(
         datagram, sender = echo.recvfrom(100)
         echo.sendto(datagram, sender)
         clock.ahead_ns = round(step_s * 1e9)
-        assert isinstance(wire.receive(wire.now_ns() + 5_000_000_000), Departure)
-        arrival = wire.receive(wire.now_ns() + 5_000_000_000)
-        assert isinstance(arrival, Arrival)
+        arrival = next_arrival(wire)
         assert arrival.arrived_ns is None
         assert wire.wall_clock.steps == [pytest.approx(step_s * 1e9, abs=100_000)]
 
@@ -98,8 +105,7 @@ def test_what_came_before_a_step_has_no_stamp_though_it_is_read_after_another(
         for _ in range(2):
             echo.sendto(b"answer", sender)
         clock.ahead_ns = -20_000_000
-        arrivals = [wire.receive(wire.now_ns() + 1_000_000_000) for _ in range(3)][1:]
-        assert [getattr(a, "arrived_ns", 0) for a in arrivals] == [None, None]
+        assert [next_arrival(wire).arrived_ns for _ in range(2)] == [None, None]
 
 
 def test_a_buffer_that_overflows_is_told(echo: socket.socket) -> None:

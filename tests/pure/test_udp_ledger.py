@@ -201,6 +201,15 @@ def test_kernel_stamps_are_taken_where_they_can_be_true() -> None:
     assert [attempt.by_kernel for attempt in attempts] == [True, False]
 
 
+def test_a_packet_left_when_it_left_the_queue_unless_the_queue_held_it() -> None:
+    ledger = Ledger(RUN)
+    request = ledger.begin()
+    at_once, held = (ledger.sent(request, 1_000, TIMEOUT_NS) for _ in range(2))
+    for number, left_ns in ((1, 6_000), (1, 17_000), (2, 6_000), (2, 20_000_000)):
+        ledger.left(Ping(RUN, 1, number).datagram(b""), left_ns)
+    assert (at_once.left_ns, held.left_ns) == (17_000, 6_000)
+
+
 def test_answers_that_overtake_others_are_counted_as_rfc_4737_says() -> None:
     ledger = Ledger(RUN)
     attempts = [ledger.sent(ledger.begin(), 0, TIMEOUT_NS) for _ in range(5)]
