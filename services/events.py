@@ -9,9 +9,9 @@ own. Values that come from a peer are escaped, so that no request can forge a li
 
 A line is written and flushed at once. A server of one thread that has thousands of events a second
 may ``keep`` lines instead, whose fields it has formatted once with ``shown``, and ``flush`` them
-when there is nothing else to do; they are at most ``KEPT_MS`` old when they are written, if it does
-so before it waits for anything. One of many threads may ``note`` events: a line is written at once
-unless another was less than ``KEPT_MS`` ago, and somebody flushes every now and then.
+before it waits for anything, and every now and then. One of many threads may ``note`` events: a
+line is written at once unless another was less than ``KEPT_MS`` ago, and somebody flushes every now
+and then.
 """
 
 import json
@@ -56,9 +56,10 @@ class Events:
         self._wall_clock_ns = wall_clock_ns
         self._shared = shared
         self._lock = threading.Lock()
-        self._kept_since_ms = 0
         self._now_ms = -1
-        self._moment = ""  # _now_ms as text
+        self._beginnings: dict[
+            tuple[str, str], tuple[str, str]
+        ] = {}  # of two lines, in that millisecond
         self._noted = (-1, "", "")  # when, what, and how such a line begins; one, for all threads
         self._written_ms = 0
         if style == "json":
@@ -90,15 +91,16 @@ class Events:
         """Keep two events that have the same fields, as ``shown``; call from one thread only."""
         now_ms = self._wall_clock_ns() // 1_000_000
         if now_ms != self._now_ms:
-            self._now_ms, self._moment = now_ms, timestamp(now_ms * 1_000_000)
-            if not self.kept:
-                self._kept_since_ms = now_ms
-            elif not 0 <= now_ms - self._kept_since_ms < KEPT_MS:  # also where the clock steps
-                self.flush()
-                self._kept_since_ms = now_ms
-        start, before_event, after_event, separator, end = self._form
-        head, tail = f"{start}{self._moment}{before_event}", f"{after_event}{separator}{shown}{end}"
-        self.kept.append(f"{head}{first}{tail}{head}{second}{tail}")
+            self._now_ms, self._beginnings = now_ms, {}
+        try:
+            beginnings = self._beginnings[first, second]
+        except KeyError:
+            start, before_event, after_event, separator, _ = self._form
+            head, tail = f"{start}{timestamp(now_ms * 1_000_000)}{before_event}", after_event
+            beginnings = (f"{head}{first}{tail}{separator}", f"{head}{second}{tail}{separator}")
+            self._beginnings[first, second] = beginnings
+        end = self._form[4]
+        self.kept.append(f"{beginnings[0]}{shown}{end}{beginnings[1]}{shown}{end}")
 
     def label(self, name: str) -> str:
         """Return what stands before the value of a field, for one who writes numbers himself."""

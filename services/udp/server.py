@@ -159,12 +159,13 @@ class PingServer:
         """Answer each datagram, or drop it; ``arrivals`` are received while this goes on."""
         drop, send, confirm = self._drop, self._socket.sendto, protocol.confirm
         for datagram, client in arrivals:
-            numbered, is_going_round = None, False
+            ping, numbered, is_going_round = None, None, False
             if datagram.startswith(protocol.SPECIAL):
                 numbered = protocol.match_numbered(datagram)
                 if not numbered and self._serve_apart(datagram, client):
                     continue
-                is_going_round = protocol.is_going_round(datagram)
+                ping = numbered or protocol.match_ping(datagram)
+                is_going_round = not ping and protocol.is_going_round(datagram)
             if drop(client):
                 self._dropped += 1
                 what, end = "dropped", protocol.DROPPED
@@ -187,7 +188,7 @@ class PingServer:
                 self._accounts.note((client, numbered[1]), int(numbered[3]), end)
             if self._logs and what:
                 shown = self._shown(client, len(datagram))
-                if ping := numbered or protocol.match_ping(datagram):
+                if ping:
                     before, after = self._around_ping  # a ping's characters need no escaping
                     shown = f"{shown}{before}{ping[1].decode()}/{ping[2].decode()}{after}"
                 self._events.keep("received", what, shown)
