@@ -32,7 +32,7 @@ test: ## every test layer that this machine can run; ARGS="-k clock" for some
 	@$(LAB) test $(ARGS)
 
 test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13 machine
-	@$(PYTHON) -m lab.vm test
+	@$(PYTHON) -m lab.vm test -- $(ARGS)
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)
