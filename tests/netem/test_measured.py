@@ -7,7 +7,7 @@ for an emulated processor, and narrow enough to reject half or double of what wa
 """
 
 from collections.abc import Iterator
-from statistics import median, pstdev
+from statistics import median, quantiles
 
 import pytest
 
@@ -46,11 +46,12 @@ def test_jitter_spreads_the_round_trips_evenly_around_the_delay(network: Lab) ->
     spread = measured(network, "delay 100ms 40ms", 400)
     assert spread.answered == 400
     assert min(spread.rtt_s) >= 0.060
-    # Uniform over 60 to 140 ms: standard deviation 80 ms / sqrt(12) = 23.1 ms; that of 400 samples
-    # is off by more than 5 ms less than once in 1,000,000 runs.
-    assert 0.018 < pstdev(spread.rtt_s) < 0.031
+    # Uniform over 60 to 140 ms: the quartiles are 40 ms apart, in 400 samples never off by 15 ms.
+    # Quartiles, because a busy host stops an emulated processor now and then for longer than that.
+    first, _, third = quantiles(spread.rtt_s, n=4)
+    assert 0.025 < third - first < 0.055
     early = sum(rtt < 0.080 for rtt in spread.rtt_s)
-    assert early <= accepted(400, 0.25).stop
+    assert early < accepted(400, 0.25).stop
 
 
 def test_duplication_doubles_the_configured_share_of_the_answers(network: Lab) -> None:
