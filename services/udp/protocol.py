@@ -115,13 +115,10 @@ _ACCOUNT = re.compile(
 SPECIAL = (b"ping ", b"account? ", b"received ", HEALTH_CHECK)
 """How whatever is more than a text to be confirmed begins."""
 
-match_ping = re.compile(rb"ping ([0-9a-f]{8}) ([1-9]\d{0,8}\.[1-9]\d{0,8})[ :]").match
-"""Match a datagram that begins with a ping: run, request and attempt as bytes."""
-
-match_numbered = re.compile(
-    rb"ping ([0-9a-f]{8}) ([1-9]\d{0,8}\.[1-9]\d{0,8}) #([1-9]\d{0,8}):"
+match_ping = re.compile(
+    rb"ping ([0-9a-f]{8}) ([1-9]\d{0,8}\.[1-9]\d{0,8})(?: #([1-9]\d{0,8}))?:"
 ).match
-"""Match a datagram that begins with a numbered ping: run, request and attempt, number as bytes."""
+"""Match a datagram that begins with a ping: run, "request.attempt" and number or None, as bytes."""
 
 _HEADS = [b"received %d bytes: " % size for size in range(QUOTE_LIMIT + 1)]
 

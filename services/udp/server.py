@@ -159,13 +159,14 @@ class PingServer:
         """Answer each datagram, or drop it; ``arrivals`` are received while this goes on."""
         drop, send, confirm = self._drop, self._socket.sendto, protocol.confirm
         for datagram, client in arrivals:
-            ping, numbered, is_going_round = None, None, False
+            ping, number, is_going_round = None, None, False
             if datagram.startswith(protocol.SPECIAL):
-                numbered = protocol.match_numbered(datagram)
-                if not numbered and self._serve_apart(datagram, client):
+                if ping := protocol.match_ping(datagram):
+                    number = ping[3]
+                elif self._serve_apart(datagram, client):
                     continue
-                ping = numbered or protocol.match_ping(datagram)
-                is_going_round = not ping and protocol.is_going_round(datagram)
+                else:
+                    is_going_round = protocol.is_going_round(datagram)
             if drop(client):
                 self._dropped += 1
                 what, end = "dropped", protocol.DROPPED
@@ -174,7 +175,7 @@ class PingServer:
                 self._tell("ignored", datagram, client, why="servers answer each other's answers")
                 continue
             else:
-                times = self._times() if numbered else b""
+                times = self._times() if number else b""
                 try:
                     send(confirm(datagram, times), client)
                     self._answered += 1
@@ -184,8 +185,8 @@ class PingServer:
                     what, end = "", protocol.UNANSWERED
                     why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
                     self._tell("unanswered", datagram, client, error=_name(error), why=why)
-            if numbered:
-                self._accounts.note((client, numbered[1]), int(numbered[3]), end)
+            if ping and number:
+                self._accounts.note((client, ping[1]), int(number), end)
             if self._logs and what:
                 shown = self._shown(client, len(datagram))
                 if ping:
@@ -195,12 +196,12 @@ class PingServer:
 
     def _serve_apart(self, datagram: bytes, client: Address) -> bool:
         """Answer a health check or a question for an account: neither is dropped, nor counted."""
-        if datagram == protocol.HEALTH_CHECK:
-            if not protocol.is_own_machine(client[0], self._own_address):
-                return False
-            answer = protocol.confirm(datagram)
-        elif question := protocol.find_account_question(datagram):
+        if question := protocol.find_account_question(datagram):
             answer = self._account(question, len(datagram), client)
+        elif datagram == protocol.HEALTH_CHECK and protocol.is_own_machine(
+            client[0], self._own_address
+        ):
+            answer = protocol.confirm(datagram)
         else:
             return False
         try:
