@@ -15,6 +15,7 @@ and then.
 """
 
 import json
+import os
 import sys
 import threading
 import time
@@ -53,6 +54,7 @@ class Events:
         self.kept: list[str] = []
         """Lines that ``flush`` is to write: ask whether there are any, and leave them alone."""
         self._stream = sys.stdout if stream is None else stream
+        self._descriptor = _descriptor(self._stream)
         self._wall_clock_ns = wall_clock_ns
         self._shared = shared
         self._lock = threading.Lock()
@@ -125,6 +127,17 @@ class Events:
         if self.kept:
             self._write("")
 
+    def _put(self, text: str) -> None:
+        if self._descriptor is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        # Not through the stream: where a signal comes in the middle of a long write to a pipe, it
+        # was seen to lose the rest. The system says how much it took.
+        rest = memoryview(text.encode("ascii", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
     def _write(self, text: str) -> None:
         with self._lock:
             if count := len(self.kept):  # meanwhile another thread may add to them
@@ -132,10 +145,17 @@ class Events:
                 del self.kept[:count]
             try:
                 for piece in _atomic_pieces(text) if self._shared else (text,):
-                    self._stream.write(piece)
-                    self._stream.flush()
+                    self._put(piece)
             except OSError:  # EPIPE, ENOSPC: nobody can read the log; serving goes on
                 pass
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Return the number of the file behind ``stream``; None for one in memory."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def _atomic_pieces(text: str) -> Iterator[str]:
