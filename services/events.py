@@ -151,10 +151,10 @@ class Events:
 
 
 def _descriptor(stream: TextIO) -> int | None:
-    """Return the number of the file behind ``stream``; None for one in memory."""
+    """Return the number of the file behind ``stream``; None where there is none."""
     try:
         return stream.fileno()
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # in memory, or anything that can be written to
         return None
 
 
