@@ -291,7 +291,6 @@ class Fate:
 
 
 NEVER_RECEIVED = 0x30
-ANSWERED = 0
-DROPPED = 2
-UNANSWERED = 4
+ANSWERED, DROPPED, UNANSWERED = 0, 2, 4
+ENDS = {"answered": ANSWERED, "dropped": DROPPED, "unanswered": UNANSWERED}
 """The lowest bit, in a code, of the count of each end."""

@@ -15,6 +15,7 @@ empty, or after a good number of datagrams: a system call for each would cost mo
 """
 
 import errno
+import re
 import socket
 import struct
 import sys
@@ -112,8 +113,7 @@ class PingServer:
         self._drop = drop
         self._drop_probability = drop_probability
         self._events = events
-        self._logs = events.style != "off"
-        self._dropped = self._answered = self._unanswered = self._ignored = 0
+        self._ends = dict.fromkeys(("dropped", "answered", "unanswered", "ignored"), 0)
         self._accounts = Accounts(time.monotonic_ns)
         self._last_received = LastReceived(server)
         self._wall_clock = WallClock()
@@ -127,13 +127,7 @@ class PingServer:
     @property
     def counts(self) -> dict[str, int]:
         """What the log's ``stopped`` line shows; received is the sum of the others."""
-        ends = {
-            "dropped": self._dropped,
-            "answered": self._answered,
-            "unanswered": self._unanswered,
-            "ignored": self._ignored,
-        }
-        return {"received": sum(ends.values()), **ends}
+        return {"received": sum(self._ends.values()), **self._ends}
 
     def serve(self, lifetime: Lifetime) -> None:
         """Answer until ``lifetime`` is over."""
@@ -158,9 +152,10 @@ class PingServer:
     def handle(self, arrivals: Iterable[tuple[bytes, Address]]) -> None:
         """Answer each datagram, or drop it; ``arrivals`` are received while this goes on."""
         drop, send, confirm = self._drop, self._socket.sendto, protocol.confirm
+        special, ends, logs = protocol.SPECIAL, self._ends, self._events.style != "off"
         for datagram, client in arrivals:
-            ping, number, is_going_round = None, None, False
-            if datagram.startswith(protocol.SPECIAL):
+            ping = number = is_going_round = error = None
+            if datagram.startswith(special):
                 if ping := protocol.match_ping(datagram):
                     number = ping[3]
                 elif self._serve_apart(datagram, client):
@@ -168,31 +163,20 @@ class PingServer:
                 else:
                     is_going_round = protocol.is_going_round(datagram)
             if drop(client):
-                self._dropped += 1
-                what, end = "dropped", protocol.DROPPED
+                end = "dropped"
             elif is_going_round:
-                self._ignored += 1
-                self._tell("ignored", datagram, client, why="servers answer each other's answers")
-                continue
+                end = "ignored"
             else:
-                times = self._times() if number else b""
                 try:
-                    send(confirm(datagram, times), client)
-                    self._answered += 1
-                    what, end = "answered", protocol.ANSWERED
-                except OSError as error:
-                    self._unanswered += 1
-                    what, end = "", protocol.UNANSWERED
-                    why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
-                    self._tell("unanswered", datagram, client, error=_name(error), why=why)
+                    send(confirm(datagram, self._times()) if number else confirm(datagram), client)
+                    end = "answered"
+                except OSError as failure:
+                    end, error = "unanswered", failure
+            ends[end] += 1
             if ping and number:
-                self._accounts.note((client, ping[1]), int(number), end)
-            if self._logs and what:
-                shown = self._shown(client, len(datagram))
-                if ping:
-                    before, after = self._around_ping  # a ping's characters need no escaping
-                    shown = f"{shown}{before}{ping[1].decode()}/{ping[2].decode()}{after}"
-                self._events.keep("received", what, shown)
+                self._accounts.note((client, ping[1]), int(number), protocol.ENDS[end])
+            if logs:
+                self._log(end, datagram, client, ping, error)
 
     def _serve_apart(self, datagram: bytes, client: Address) -> bool:
         """Answer a health check or a question for an account: neither is dropped, nor counted."""
@@ -239,13 +223,31 @@ class PingServer:
         growth = protocol.LARGEST_GROWTH + protocol.LARGEST_TIMES
         return account.datagram(min(size + growth, protocol.LARGEST_ACCOUNT))
 
-    def _tell(self, what: str, datagram: bytes, client: Address, **more: str) -> None:
-        """Log what is rare at once."""
-        about: dict[str, str | int] = {"client": f"{client[0]}:{client[1]}", "bytes": len(datagram)}
-        if ping := protocol.find_ping(datagram[: protocol.QUOTE_LIMIT]):
-            about["ping"] = f"{ping.run}/{ping.request}.{ping.attempt}"
-        self._events("received", **about)
-        self._events(what, **about, **more)
+    def _log(
+        self,
+        end: str,
+        datagram: bytes,
+        client: Address,
+        ping: re.Match[bytes] | None,
+        error: OSError | None,
+    ) -> None:
+        """Log that a datagram was received, and what became of it; with the next lot of lines."""
+        if error is not None:
+            about: dict[str, str | int] = {
+                "client": f"{client[0]}:{client[1]}",
+                "bytes": len(datagram),
+            }
+            if ping:
+                about["ping"] = f"{ping[1].decode()}/{ping[2].decode()}"
+            why = WHY_UNANSWERED.get(error.errno or 0, "the system refused to send")
+            self._events("received", **about)
+            self._events(end, **about, error=_name(error), why=why)
+            return
+        shown = self._shown(client, len(datagram))
+        if ping:
+            before, after = self._around_ping  # a ping's characters need no escaping
+            shown = f"{shown}{before}{ping[1].decode()}/{ping[2].decode()}{after}"
+        self._events.keep("received", end, shown)
 
 
 def check(host: str, port: int, tries: int = 3, timeout_s: float = 1.0) -> str:

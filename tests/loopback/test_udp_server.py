@@ -200,7 +200,8 @@ def test_a_client_that_has_vanished_and_forged_senders_do_not_end_the_loop(
     client: socket.socket, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with bound_socket("127.0.0.1", 0) as sock:
-        server = PingServer(sock, lambda client: False, Events("udp", "human"))
+        events = Events("udp", "human")
+        server = PingServer(sock, lambda client: False, events)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as vanished:
             vanished.bind(("127.0.0.1", 0))
             nobody = vanished.getsockname()
@@ -210,6 +211,7 @@ def test_a_client_that_has_vanished_and_forged_senders_do_not_end_the_loop(
         client.bind(("127.0.0.1", 0))
         server.handle([(b"still here", client.getsockname())])
         assert client.recv(2048) == confirm(b"still here")
+    events.flush()
     counts = server.counts
     assert (counts["received"], counts["answered"], counts["unanswered"]) == (4, 2, 2)
     log = capsys.readouterr().out
