@@ -85,11 +85,11 @@ class Attempt:
 
     @property
     def held_ns(self) -> int | None:
-        """How long the server held this datagram, if it tells and the telling can be true."""
-        elapsed_ns = self.elapsed_ns
-        if elapsed_ns is None or self.times is None or self.times.held_ns > elapsed_ns:
+        """How long the server held this datagram, if its kernel tells and that can be true."""
+        elapsed_ns, times = self.elapsed_ns, self.times
+        if elapsed_ns is None or times is None or not times.by_kernel:
             return None
-        return self.times.held_ns
+        return times.held_ns if times.held_ns <= elapsed_ns else None
 
     @property
     def rtt_ns(self) -> int | None:

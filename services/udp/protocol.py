@@ -37,9 +37,10 @@ it, until just before it called the system to send::
     times = " at " [ "~" ] seconds "." 9DIGIT " +" 1*12DIGIT "ns"     ; after "bytes"
 
 The instant is the kernel's receive stamp, in seconds since 1970 of the server's clock; ``~`` says
-that this system gives none, and that the program read the clock itself. The end of holding cannot
-be a kernel stamp: it would have to travel in the packet that it stamps, and one that is taken where
-the packet leaves would contain, and so hide, the delay that netem makes there.
+that there is none, and that the program read the clock itself, when it could not know any more for
+how long it had held the question. The end of holding cannot be a kernel stamp: it would have to
+travel in the packet that it stamps, and one that is taken where the packet leaves would contain,
+and so hide, the delay that netem makes there.
 
 **An account.** The server remembers what became of the numbered datagrams of a run, and tells the
 client that made it, from the same address and port, about the datagrams ``first`` to ``last``::

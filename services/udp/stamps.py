@@ -43,27 +43,33 @@ def timespec_ns(data: bytes | bytearray) -> int:
 
 
 class LastReceived:
-    """The kernel's receive stamps of a socket, asked for only where somebody wants to know.
+    """The kernel's receive stamps of a socket, for those datagrams of which somebody wants to know.
 
-    One ioctl(2) for such a datagram, nothing for any other; ancillary data would cost each.
+    One ioctl(2) for such a datagram, nothing for any other; ancillary data would cost each. The
+    kernel begins to stamp with the first call, made here. Of a datagram from before that it tells
+    the time of the call, which is no stamp.
     """
 
     def __init__(self, receiving: socket.socket) -> None:
         self._file = receiving.fileno()
         self._room = bytearray(_TIMESPEC.size)
-        self.available = sys.platform == "linux" and sys.maxsize > 2**32
-        if self.available:
-            try:
-                self.stamp_ns()
-            except FileNotFoundError:  # ENOENT: it can, but there has been no datagram yet
-                pass
-            except OSError:  # ENOTTY, EOPNOTSUPP: not this kernel
-                self.available = False
+        self._available = sys.platform == "linux" and sys.maxsize > 2**32
+        self.stamp_ns()
 
     def stamp_ns(self) -> int:
-        """Return when the last datagram came, in wall-clock nanoseconds. Raises OSError."""
-        fcntl.ioctl(self._file, SIOCGSTAMPNS, self._room)
-        return timespec_ns(self._room)
+        """Return when the last datagram came, in wall-clock nanoseconds; 0 if nobody knows."""
+        if not self._available:
+            return 0
+        called_ns = time.time_ns()
+        try:
+            fcntl.ioctl(self._file, SIOCGSTAMPNS, self._room)
+        except FileNotFoundError:  # ENOENT: there has been no datagram yet
+            return 0
+        except OSError:  # ENOTTY, EOPNOTSUPP: not this kernel
+            self._available = False
+            return 0
+        stamp_ns = timespec_ns(self._room)
+        return stamp_ns if stamp_ns < called_ns else 0
 
 
 class WallClock:
