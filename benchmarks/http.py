@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks._http_peer import PAGE
 from lab.errors import LabError
+from lab.settings import image
 from lab.venv import ensure_venv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -436,7 +437,7 @@ def _container() -> Iterator[_Container]:
     run = ["docker", "run", "--detach", "--rm", "--init", "--cap-drop=ALL", "--read-only"]
     limits = [f"--memory={service['mem_limit']}", f"--pids-limit={service['pids_limit']}"]
     # Only to have the time to open all of them before the first is closed.
-    command = ["progres-lab", "python3", "-m", "services.http", "--idle-timeout", "10min"]
+    command = [image("progres-lab"), "python3", "-m", "services.http", "--idle-timeout", "10min"]
     started = subprocess.run([*run, *limits, *command], capture_output=True, text=True, check=True)
     name = started.stdout.strip()
     try:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.settings import image
 from tests.lab.driver import ROOT, Lab, engine
 
 RUNS = 3
@@ -60,8 +61,8 @@ def _memory(lab: Lab, server: str) -> float:
 
 def _image() -> Row:
     """The server image, less the layer that is its base."""
-    image = engine().images.get("progres-lab")
-    layers = [layer["Size"] for layer in reversed(image.history())]
+    server = engine().images.get(image("progres-lab"))
+    layers = [layer["Size"] for layer in reversed(server.history())]
     base = next(size for size in layers if size)
     return ("server image over its base", (sum(layers) - base) / MIB, "MiB", 45)
 

@@ -26,6 +26,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lab.settings import image
 from services.udp.protocol import confirm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -301,7 +302,7 @@ def _containers() -> bool:
     if _lacking("containers", "irtt", "docker"):
         return True
     if subprocess.run(
-        ["docker", "image", "inspect", "progres-lab"], capture_output=True
+        ["docker", "image", "inspect", image("progres-lab")], capture_output=True
     ).returncode:
         print("containers: skipped; the image progres-lab is not built (make up builds it)")
         return True
@@ -314,7 +315,7 @@ def _containers() -> bool:
 
     def start(suffix: str, *command: str) -> None:
         options = ["-d", "--rm", "--init", "--name", f"{name}-{suffix}", "--network", name]
-        docker("run", *options, *mounts, "progres-lab", *command)
+        docker("run", *options, *mounts, image("progres-lab"), *command)
 
     # "docker run" itself costs a second of CPU: the clients run in containers that are there.
     client = ["docker", "exec", f"{name}-client"]

@@ -80,6 +80,7 @@ def _shell(_: list[str]) -> int:
 def _test(arguments: list[str]) -> int:
     from lab.venv import ensure_browser, ensure_venv
 
+    os.environ.setdefault("LAB_TAG", "test")  # a lab that runs keeps its images
     ensure_engine()
     lifecycle.build()
     python = ensure_venv(("core", "browser"))

@@ -22,8 +22,6 @@ from lab.packages import decision
 from lab.say import painted
 from lab.system import TIMED_OUT, Output, System, detect, find_program, output_of, version_numbers
 
-NETEM_IMAGE = "progres-lab-netem"
-
 _MEMORY_MIB = 1024
 _DISK_MIB = 2048
 _DISK_LEAST_MIB = 512
@@ -262,9 +260,10 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         kernel = (
             output_of(["docker", "info", "--format", "{{.KernelVersion}}"]).out.strip() or kernel
         )
-        if output_of(["docker", "image", "inspect", NETEM_IMAGE]).status == 0:
+        image = settings.image("progres-lab-netem")
+        if output_of(["docker", "image", "inspect", image]).status == 0:
             confined = ["--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
-            argv = ["docker", "run", "--rm", *confined, NETEM_IMAGE, "sh", "-c", _PROBE]
+            argv = ["docker", "run", "--rm", *confined, image, "sh", "-c", _PROBE]
             said = output_of(argv).out
             return Impairment(kernel, "netem" in said, "nftables" in said, "in a container")
     if platform.system() != "Linux" or not (engine.is_local(host) or "/user/" in host):

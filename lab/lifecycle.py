@@ -16,7 +16,7 @@ from lab.say import say
 from lab.settings import EXERCISES, PORTS, ROOT
 
 IMAGES = {"progres-lab": "udp", "progres-lab-netem": "udp-netem"}
-"""Image: one Compose service that builds it."""
+"""Image, without its tag: one Compose service that builds it."""
 
 HEALTHY_WITHIN_S = 600
 """How long a slow (emulated) machine may take until all nine containers are healthy."""
@@ -72,7 +72,7 @@ def _start() -> None:
 def build() -> None:
     """Build the images that do not match the files in the tree. Raises LabError."""
     source = source_hash()
-    stale = [image for image in IMAGES if compose.image_source(image) != source]
+    stale = [image for image in IMAGES if compose.image_source(settings.image(image)) != source]
     if not stale:
         return
     say(f"building {' and '.join(stale)}")
@@ -132,7 +132,7 @@ def down() -> None:
 def clean() -> None:
     """Take the lab down and remove its images and every cache in the project's folder."""
     down()
-    for image in [*IMAGES, "progres-lab-base:trixie"]:
+    for image in [*map(settings.image, IMAGES), "progres-lab-base:trixie"]:
         compose.captured(["docker", "image", "rm", "--force", image])
     compose.captured(["docker", "builder", "prune", "--force"], timeout_s=120)
     for folder in (".lab", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"):

@@ -28,6 +28,7 @@ SETTINGS = (
     "UDP_DROP", "UDP_SEED", "UDP_DROP_SCHEDULE", "UDP_LOG",
     "CLOCK_OFFSET", "CLOCK_DRIFT_PPM", "CLOCK_MAX_CLIENTS", "CLOCK_LOG",
     "HTTP_LOG",
+    "LAB_TAG",
 )  # fmt: skip
 """Every variable that ``compose.yaml`` takes from the user."""
 
@@ -59,6 +60,14 @@ def host_port(exercise: str) -> int:
             f"give a number up to 65535: make up {name}={PORTS[exercise][1]}",
         )
     return int(text)
+
+
+def image(name: str) -> str:
+    """Return an image's name with its tag, as ``compose.yaml`` has it: ``progres-lab:latest``.
+
+    ``LAB_TAG`` keeps labs made from different code apart, such as the tests' from a running one.
+    """
+    return f"{name}:{effective('LAB_TAG', 'latest')}"
 
 
 def record(environment: Mapping[str, str]) -> dict[str, str]:

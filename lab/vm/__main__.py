@@ -73,14 +73,17 @@ def pytest_line(pytest_arguments: Sequence[str], colour: bool) -> str:
 
 
 def _test(pytest_arguments: Sequence[str], timeout_s: float) -> int:
-    from lab import lifecycle
+    from lab import lifecycle, settings
     from lab.engine import ensure_engine
 
     ensure_tools()
     ensure_engine()
     lifecycle.build()
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return _boot(pytest_line(pytest_arguments, colour), False, list(lifecycle.IMAGES), timeout_s)
+    images = [settings.image(name) for name in lifecycle.IMAGES]
+    tag = f"LAB_TAG={shlex.quote(settings.effective('LAB_TAG', 'latest'))}"
+    line = f"{tag} {pytest_line(pytest_arguments, colour)}"
+    return _boot(line, False, images, timeout_s)
 
 
 def _boot(command: str | None, bare: bool, images: Sequence[str], timeout_s: float) -> int:

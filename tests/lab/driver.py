@@ -17,6 +17,7 @@ import docker
 import docker.errors
 import pytest
 
+from lab.settings import image
 from tests.requirements_gate import missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,7 +203,7 @@ class Lab:
     def prober(self) -> Any:
         """A container on the lab's network to send probes from; goes with the lab."""
         return self.engine.containers.run(
-            "progres-lab",
+            image("progres-lab"),
             ["sleep", "infinity"],
             name=f"{self.project}-prober",
             detach=True,
@@ -252,4 +253,9 @@ def _is_setting(name: str) -> bool:
     """Return whether a variable of this process would change the lab under test."""
     from lab.settings import SETTINGS
 
-    return name in SETTINGS or name in ("SERVICE", "NETEM", "MAKEFLAGS", "MAKELEVEL")
+    return (name in SETTINGS and name != "LAB_TAG") or name in (
+        "SERVICE",
+        "NETEM",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+    )
