@@ -27,7 +27,7 @@ SETTINGS = (
     "LAB_UDP_NETEM", "LAB_CLOCK_NETEM", "LAB_HTTP_NETEM",
     "UDP_DROP", "UDP_SEED", "UDP_DROP_SCHEDULE", "UDP_LOG",
     "CLOCK_OFFSET", "CLOCK_DRIFT_PPM", "CLOCK_MAX_CLIENTS", "CLOCK_LOG",
-    "HTTP_LOG",
+    "HTTP_WORKERS", "HTTP_MAX_CONNECTIONS", "HTTP_IDLE_TIMEOUT", "HTTP_HEAD_TIMEOUT", "HTTP_LOG",
     "LAB_TAG",
 )  # fmt: skip
 """Every variable that ``compose.yaml`` takes from the user."""
