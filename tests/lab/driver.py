@@ -212,9 +212,27 @@ class Lab:
             labels={"com.docker.compose.project": self.project},
         )
 
-    def exchange(self, count: int, *, interval_s: float = 0.001, linger_s: float = 0.3) -> Exchange:
-        """Send ``count`` numbered datagrams to the UDP server, container to container."""
-        arguments = ["udp", "1234", str(count), str(interval_s), str(linger_s)]
+    @functools.cached_property
+    def faithful_port(self) -> int:
+        """The port of a second UDP server, in the namespace of the first, that drops nothing."""
+        port = 4321
+        server = self.engine.containers.run(
+            image("progres-lab"),
+            ["python3", "-m", "services.udp", "--drop", "0", "--port", str(port)],
+            name=f"{self.project}-faithful",
+            detach=True,
+            init=True,
+            network_mode=f"container:{self.container('udp-net').id}",
+            labels={"com.docker.compose.project": self.project},
+        )
+        eventually(lambda: b"listening" in server.logs(), "the server that drops nothing listens")
+        return port
+
+    def exchange(
+        self, count: int, *, port: int = 1234, interval_s: float = 0.001, linger_s: float = 0.3
+    ) -> Exchange:
+        """Send ``count`` numbered datagrams to a UDP server, container to container."""
+        arguments = ["udp", str(port), str(count), str(interval_s), str(linger_s)]
         finished = self.prober.exec_run(["python3", "-c", PROBE, *arguments])
         assert finished.exit_code == 0, finished.output.decode()
         document = json.loads(finished.output)

@@ -1,36 +1,31 @@
 """Layer 5: what netem was told is what the traffic shows, measured container to container.
 
-The server drops nothing here, so that every difference comes from the network. netem shapes one
-way, from the server to its clients: a delay of 100 ms there adds 100 ms to a round trip, not 200.
+The server that answers here drops nothing, so that every difference comes from the network. netem
+shapes one way, from the server to its clients: a delay of 100 ms there adds 100 ms to a round trip.
 Statistical bounds have a false-alarm rate of 1 in 1,000,000 each. Bounds on time are wide enough
 for an emulated processor, and narrow enough to reject half or double of what was configured.
 """
 
-from collections.abc import Iterator
 from statistics import median, quantiles
 
 import pytest
 
 from tests.binomial import accepted
-from tests.lab.driver import Exchange, Lab, engine
+from tests.lab.driver import Exchange, Lab
 from tests.requirements_gate import missing
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab whose UDP server drops nothing, on a kernel that has netem."""
-    settings = {"UDP_DROP": "0"}
-    with Lab.started(engine(), tmp_path_factory.mktemp("netem"), settings) as running:
-        mechanism = running.receipt("udp")["mechanism"]
-        if mechanism != "netem":
-            missing("netem", f"this kernel has none, loss is made by {mechanism}; make test-vm")
-        yield running
+@pytest.fixture(autouse=True)
+def _netem(lab: Lab) -> None:
+    mechanism = lab.receipt("udp")["mechanism"]
+    if mechanism != "netem":
+        missing("netem", f"this kernel has none, loss is made by {mechanism}; make test-vm")
 
 
 def measured(network: Lab, words: str, count: int, interval_s: float = 0.005) -> Exchange:
     """Set the network and send ``count`` datagrams through it, all answers awaited."""
     network.netem("udp", words)
-    return network.exchange(count, interval_s=interval_s, linger_s=1.0)
+    return network.exchange(count, port=network.faithful_port, interval_s=interval_s, linger_s=1.0)
 
 
 def test_delay_is_added_once_to_the_round_trip(network: Lab) -> None:
@@ -76,7 +71,7 @@ def test_loss_is_the_configured_share(network: Lab) -> None:
 def test_loss_with_a_seed_repeats_datagram_by_datagram(network: Lab) -> None:
     def lost_of(count: int) -> set[int]:
         network.netem("udp", "loss 30% seed 42")
-        exchange = network.exchange(count)
+        exchange = network.exchange(count, port=network.faithful_port)
         counters = network.receipt("udp")["counters"]
         assert counters["sent_packets"] + counters["dropped_packets"] == count, "answers alone"
         return set(range(count)) - {number for number, _ in exchange.answers}
