@@ -10,7 +10,8 @@ written in the words of ``tc netem``; what is in effect is always read back from
                      |                                                    |
                      +---- readback.py (pure): every field compared ------+
 
-``sidecar.py`` holds the two together: set, show, check, and the loop that looks every second.
+``sidecar.py`` holds the two together: set, show, check, and the loop that looks when
+the kernel tells of a change (``changes.py``).
 """
 
 

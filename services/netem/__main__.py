@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from services.events import Events
 from services.lifetime import Lifetime
@@ -37,7 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser
     )
-    commands.add_parser("run", help="apply the setting, keep it in effect, remove it on SIGTERM")
+    run = commands.add_parser(
+        "run", help="apply the setting, keep it in effect, remove it on SIGTERM"
+    )
+    run.add_argument(
+        "--status",
+        type=Path,
+        metavar="FILE",
+        help="a file that is there, and new, while the setting is in effect",
+    )
     set_ = commands.add_parser("set", help="change the setting of a running sidecar")
     set_.add_argument("words", nargs="+", metavar="WORDS", help="tc netem's words, off or default")
     show = commands.add_parser("show", help="what is in effect, read back from the kernel")
@@ -55,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "run":
             lifetime = Lifetime(options.interface).end_on_signals()
-            return sidecar.run(lifetime, Events(f"{options.service}-netem"), _say)
+            return sidecar.run(lifetime, Events(f"{options.service}-netem"), _say, options.status)
         if options.command == "set":
             receipt = sidecar.set(" ".join(options.words))
         else:

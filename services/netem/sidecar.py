@@ -15,17 +15,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from services.events import Events, timestamp
 from services.lifetime import TICK_S, Lifetime
 from services.netem import NetemError, NotOnThisKernel, WrongWords
+from services.netem.changes import Changes
 from services.netem.impairment import Impairment, differences, parse, words_of
 from services.netem.kernel import REMEDY, Interface, refuse_wrong_words, versions
 from services.netem.readback import Effect
 from services.netem.settings import DIRECTION, Settings
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 10.0
+"""The kernel tells of changes by itself; this is for what it might not tell."""
 RECEIPT_FORMAT = 1
 OFF = "off"
 DEFAULT = "default"
@@ -46,7 +49,7 @@ class Asked:
         return " ".join(self.words) or OFF
 
 
-@lru_cache(maxsize=8)  # the loop asks every second; errors are not kept
+@lru_cache(maxsize=8)  # the loop asks again and again; errors are not kept
 def asked_of(text: str, source: str) -> Asked:
     """Return what ``text`` asks for, checked by tc itself. Nothing is touched.
 
@@ -121,27 +124,39 @@ class Sidecar:
         with self._settings.lock():
             return self._receipt(self.asked(), self._interface.read())
 
-    def run(self, lifetime: Lifetime, events: Events, say: Callable[[str], None]) -> int:
+    def run(
+        self,
+        lifetime: Lifetime,
+        events: Events,
+        say: Callable[[str], None],
+        status: Path | None = None,
+    ) -> int:
         """Keep what is asked for in effect until the lifetime is over; return the exit status.
 
-        ``say`` gets each receipt, once for people and once for programs. Raises what ``set`` raises
+        ``say`` gets each receipt, once for people and once for programs. The file ``status`` is
+        there, and no older than a second, as long as all is in effect. Raises what ``set`` raises
         when it cannot be applied at the start; later, it is tried again every second.
         """
-        reported = self._keep(None, events, say)
-        trouble = ""
-        next_look = time.monotonic()
-        while not lifetime.over():
-            time.sleep(TICK_S)
-            if time.monotonic() < next_look:
-                continue
+        with Changes() as changes:
+            reported = self._keep(None, events, say)
+            trouble = ""
             next_look = time.monotonic() + LOOK_EVERY_S
-            try:
-                reported = self._keep(reported, events, say)
-                trouble = ""
-            except NetemError as error:
-                if trouble != str(error):  # said once, not every second
-                    trouble = str(error)
-                    events("not-in-effect", reason=trouble)
+            while not lifetime.over():
+                if status is not None and not trouble:
+                    status.touch()
+                if not changes.wait(TICK_S) and time.monotonic() < next_look:
+                    continue
+                try:
+                    reported = self._keep(reported, events, say)
+                    trouble = ""
+                    next_look = time.monotonic() + LOOK_EVERY_S
+                except NetemError as error:
+                    next_look = time.monotonic() + 1
+                    if trouble != str(error):  # said once, not every second
+                        trouble = str(error)
+                        events("not-in-effect", reason=trouble)
+                        if status is not None:
+                            status.unlink(missing_ok=True)
         if lifetime.reason.startswith("interface"):
             events("stopped", reason=lifetime.reason)
             return 1
