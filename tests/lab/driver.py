@@ -22,6 +22,9 @@ from tests.requirements_gate import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = (ROOT / "tests/lab/probe.py").read_text(encoding="utf-8")
+PACE_S = 0.005 if os.environ.get("LAB_EMULATED") else 0.001
+"""Between two datagrams: slower than the server, so that no queue of its machine is ever full."""
+
 DEFAULT_NETWORK = {"udp": "loss 10%", "clock": "loss 1%", "http": "loss 1%"}
 T = TypeVar("T")
 
@@ -30,7 +33,7 @@ T = TypeVar("T")
 def engine() -> Any:
     """Return a client of the engine; without one the test is skipped, or fails by LAB_REQUIRE."""
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=300)  # an emulated processor under load
         client.ping()
     except docker.errors.DockerException as error:
         missing("docker", f"no engine answers ({error}); make doctor")
@@ -229,9 +232,12 @@ class Lab:
         return port
 
     def exchange(
-        self, count: int, *, port: int = 1234, interval_s: float = 0.001, linger_s: float = 0.3
+        self, count: int, *, port: int = 1234, interval_s: float = PACE_S, linger_s: float = 0.3
     ) -> Exchange:
-        """Send ``count`` numbered datagrams to a UDP server, container to container."""
+        """Send ``count`` numbered datagrams to a UDP server, container to container.
+
+        It ends when ``linger_s`` seconds have passed without an answer.
+        """
         arguments = ["udp", str(port), str(count), str(interval_s), str(linger_s)]
         finished = self.prober.exec_run(["python3", "-c", PROBE, *arguments])
         assert finished.exit_code == 0, finished.output.decode()

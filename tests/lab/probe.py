@@ -2,9 +2,10 @@
 
 usage: python3 probe.py HOST PORT COUNT INTERVAL_S LINGER_S
 
-Prints JSON: ``sent_ns``, the monotonic time of each datagram's sending in nanoseconds, and
-``answers``, a list of [number, arrival in nanoseconds] in the order of arrival. Unlike udp-client
-it never retries and keeps many in flight, so that counts are plain binomial variables.
+It ends LINGER_S after the last datagram or answer, and prints JSON: ``sent_ns``, the monotonic time
+of each datagram's sending in nanoseconds, and ``answers``, a list of [number, arrival in
+nanoseconds] in the order of arrival. Unlike udp-client it never retries and keeps many in flight,
+so that counts are plain binomial variables.
 """
 
 import json
@@ -27,6 +28,7 @@ def main(host: str, port: int, count: int, interval_s: float, linger_s: float) -
         while (now := time.monotonic()) < end:
             due = start + len(sent_ns) * interval_s if len(sent_ns) < count else end
             if now >= due:
+                end = max(end, now + linger_s)
                 sock.settimeout(5)  # until the address is resolved, few datagrams can wait
                 sent_ns.append(time.monotonic_ns())
                 try:
@@ -41,6 +43,7 @@ def main(host: str, port: int, count: int, interval_s: float, linger_s: float) -
                 continue
             if (match := NUMBER.search(answer)) is not None:
                 answers.append((int(match[1]), time.monotonic_ns()))
+                end = max(end, time.monotonic() + linger_s)
     print(json.dumps({"sent_ns": sent_ns, "answers": answers}))
 
 
