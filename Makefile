@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM SECONDS
+export SERVICE NETEM DIRECTION SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem logs shell doctor test test-vm bench fuzz lint clean
+.PHONY: help up down netem reset logs shell doctor test test-vm bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,8 +16,11 @@ up: ## set up what is missing, build, start, show what is in effect
 down: ## stop and remove the lab: containers, network, volume
 	@$(LAB) down
 
-netem: ## show the network, or change it: SERVICE=udp NETEM="loss 30% delay 100ms 20ms" (off, default)
+netem: ## show the network, or change it: SERVICE=udp NETEM="loss 30% delay 100ms" DIRECTION=to_server
 	@$(LAB) netem
+
+reset: ## bring back what make up set up, after any crash: every network, every server
+	@$(LAB) reset
 
 logs: ## follow the logs, of all or of SERVICE=udp
 	@$(LAB) logs

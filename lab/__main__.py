@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
         "down": _down,
         "clean": _clean,
         "netem": _netem,
+        "reset": _reset,
         "logs": _logs,
         "shell": _shell,
         "test": _test,
@@ -62,6 +63,12 @@ def _clean(_: list[str]) -> int:
 
 def _netem(_: list[str]) -> int:
     return impairment.netem()
+
+
+def _reset(_: list[str]) -> int:
+    ensure_engine()
+    impairment.reset()
+    return 0
 
 
 def _logs(_: list[str]) -> int:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.errors import LabError
@@ -43,7 +43,11 @@ def environment_without_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SETTINGS}
 
 
-def captured(argv: Sequence[str], timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def captured(
+    argv: Sequence[str],
+    timeout_s: float = 60,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run a command with its output captured, whatever its status.
 
     Raises LabError when it does not end within ``timeout_s``.
@@ -51,6 +55,7 @@ def captured(argv: Sequence[str], timeout_s: float = 60) -> subprocess.Completed
     try:
         return subprocess.run(
             argv,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -10,16 +10,33 @@ from lab import compose
 from lab.errors import LabError
 from lab.settings import EXERCISES, PORTS
 
+DIRECTIONS = {"from_server": "server to clients", "to_server": "clients to server"}
+
 _SIDECAR = ("python3", "-m", "services.netem")
 
 
 def netem() -> int:
-    """Show or change the impairment, as SERVICE and NETEM of the environment say.
+    """Show or change the impairment, as SERVICE, NETEM and DIRECTION of the environment say.
 
     Returns the exit status of the sidecar: 0 in effect, 2 wrong words, 3 not on this kernel.
-    Raises LabError for an unknown service or a lab that is not running.
+    Raises LabError for an unknown service or direction, or a lab that is not running.
     """
     exercise, words = os.environ.get("SERVICE", ""), os.environ.get("NETEM", "")
+    direction = os.environ.get("DIRECTION", "")
+    if direction and direction not in DIRECTIONS:
+        raise LabError(
+            "changing the network",
+            f"no direction {direction!r}",
+            f"name one of {', '.join(DIRECTIONS)}:"
+            ' make netem SERVICE=udp DIRECTION=to_server NETEM="loss 5%"',
+        )
+    if direction and not words:
+        raise LabError(
+            "changing the network",
+            "DIRECTION is given without NETEM",
+            f'say what to do: make netem SERVICE=udp DIRECTION={direction} NETEM="loss 5%"'
+            " (make netem shows both directions)",
+        )
     if exercise and exercise not in EXERCISES:
         raise LabError(
             "changing the network",
@@ -35,7 +52,46 @@ def netem() -> int:
     if not words:
         print_table(EXERCISES if not exercise else (exercise,))
         return 0
-    return _exec(exercise, "set", words).returncode
+    return _exec(exercise, "set", "--direction", direction or "from_server", words).returncode
+
+
+def reset() -> None:
+    """Bring back what ``make up`` set up, after any crash: every network, and every server.
+
+    What was set at run time is forgotten, also where a sidecar cannot start with it; containers
+    that ended are started, and those with other settings are made anew. Where all is as it should
+    be, nothing happens. Raises LabError.
+    """
+    if not compose.containers():
+        raise LabError("resetting the lab", "it is not running", "make up")
+    # Without these no sidecar can be reached.
+    _must_up(*(f"{exercise}-net" for exercise in EXERCISES))
+    with ThreadPoolExecutor(thread_name_prefix="reset") as pool:
+        list(pool.map(_reset, EXERCISES))
+    _must_up("--wait")
+    print_table()
+
+
+def _must_up(*arguments: str) -> None:
+    if compose.run("up", "--detach", "--no-build", *arguments).returncode != 0:
+        raise LabError(
+            "resetting the lab", "docker compose up failed, its output is above", "make up"
+        )
+
+
+def _reset(exercise: str) -> None:
+    if _exec(exercise, "reset", quiet=True).returncode == 0:
+        return
+    # It does not run: perhaps because of the very setting that is to be forgotten.
+    anew = ("run", "--rm", "--no-deps", "--no-TTY", f"{exercise}-netem", *_SIDECAR, "reset")
+    argv, environment = compose.command(*anew), compose.environment_without_settings()
+    done = compose.captured(argv, environment=environment)
+    if done.returncode != 0:
+        raise LabError(
+            "resetting the network",
+            f"the sidecar of {exercise} says: {done.stderr.strip()}",
+            f"make logs SERVICE={exercise}-netem",
+        )
 
 
 def forget_run_time_setting(exercise: str) -> None:
@@ -53,22 +109,29 @@ def print_table(exercises: tuple[str, ...] = EXERCISES) -> None:
     addresses = _addresses()
     with ThreadPoolExecutor(thread_name_prefix="show") as pool:
         receipts = list(pool.map(_receipt, exercises))
-    rows = [("service", "address", "network, one way: server to clients")]
+    rows = [("service", "address", *DIRECTIONS.values())]
     rows += [
-        (exercise, addresses.get(exercise, "not published"), _sentence(receipt))
+        (exercise, addresses.get(exercise, "not published"), *_in_words(receipt))
         for exercise, receipt in zip(exercises, receipts, strict=True)
     ]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
-def _sentence(receipt: dict[str, Any]) -> str:
+def _in_words(receipt: dict[str, Any]) -> tuple[str, ...]:
+    """Return what is in effect in each direction."""
+    directions = [receipt["directions"][name] for name in DIRECTIONS]
     if receipt["verdict"] != "in effect":
-        return f"NOT IN EFFECT: {receipt['asked']} (make logs SERVICE={receipt['service']}-netem)"
-    if receipt["mechanism"] == "none":
-        return "unimpaired"
-    return f"{receipt['in_effect']} ({receipt['mechanism']}, set by {receipt['source']})"
+        logs = f"make logs SERVICE={receipt['service']}-netem"
+        return tuple(f"NOT IN EFFECT: {each['asked']} ({logs})" for each in directions)
+    return tuple(
+        "unimpaired"
+        if each["mechanism"] == "none"
+        else f"{each['in_effect']} ({each['mechanism']}, set by {each['source']})"
+        for each in directions
+    )
 
 
 def _receipt(exercise: str) -> dict[str, Any]:

@@ -117,8 +117,22 @@ class Impairment:
 
     @property
     def is_loss_alone(self) -> bool:
-        """Whether this is nothing but independent loss, which nftables can do as well."""
-        return self == Impairment(loss=self.loss)
+        """Whether this is nothing but independent loss, which nftables can do as well.
+
+        A seed does not change what is lost on average; nftables has none, and the receipt says so.
+        """
+        return self == Impairment(loss=self.loss, seed=self.seed)
+
+    @property
+    def loses_at_random(self) -> bool:
+        """Whether packets are lost for another reason than a full queue."""
+        return bool(self.loss or self.loss_state or self.loss_gemodel)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether anything here is drawn: what happens to a packet, or when."""
+        drawn = (self.corrupt, self.duplicate, self.reorder, self.jitter_s, self.slot_jitter_s)
+        return self.loses_at_random or any(drawn) or self.slot_min_s < self.slot_max_s
 
     @property
     def not_verifiable(self) -> tuple[str, ...]:
@@ -171,6 +185,17 @@ def queue_limit(impairment: Impairment) -> int:
     return min(LARGEST_LIMIT, TC_DEFAULT_LIMIT + math.ceil(longest_s * packets_per_s))
 
 
+def without_seed(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words without ``seed N``, for a tc that does not know it."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word and "seed".startswith(word):  # as in KEYWORDS, "s" alone means seed
+            next(rest, None)
+        else:
+            kept.append(word)
+    return tuple(kept)
+
+
 def words_of(impairment: Impairment) -> str:
     """Return the impairment in tc's words, without tc's defaults and without the seed.
 
@@ -220,13 +245,14 @@ def differences(asked: Impairment, shown: Impairment) -> list[str]:
 
     Compared are all fields, not only those asked for, so that nothing of an older setting stays
     unseen; but not the shape of a distribution, which the kernel never shows, and not a seed that
-    nobody asked for. ``tc`` prints six digits, and netem counts probabilities in 32 bits and times
-    in nanoseconds: that much may differ.
+    nobody asked for or that the kernel does not know: the receipt says then that nothing repeats.
+    ``tc`` prints six digits, and netem counts probabilities in 32 bits and times in nanoseconds:
+    that much may differ.
     """
     found = []
     for field in fields(Impairment):
         wanted, seen = getattr(asked, field.name), getattr(shown, field.name)
-        if field.name.endswith("distribution") or (field.name == "seed" and wanted is None):
+        if field.name.endswith("distribution") or (field.name == "seed" and None in (wanted, seen)):
             continue
         if not _alike(wanted, seen):
             found.append(f"{field.name}: asked for {wanted}, the kernel shows {seen}")

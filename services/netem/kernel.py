@@ -7,7 +7,9 @@ itself (``TC_LIB_DIR``, abbreviations), so its environment is empty.
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from services.netem import NetemError, NotOnThisKernel, WrongWords
@@ -15,19 +17,29 @@ from services.netem.impairment import Impairment
 from services.netem.readback import (
     ARP_BAND,
     ARP_FILTER_WORDS,
+    BLOCK,
     FIRST_BAND,
+    FROM_SERVER,
+    HOOKS,
+    IFB,
     NETEM_HANDLES,
+    REDIRECT_WORDS,
+    REDIRECTED,
     ROOT_HANDLE,
     ROOT_WORDS,
     TABLE,
-    Effect,
-    effect_of,
-    nft_ruleset,
+    TO_SERVER,
+    Printed,
+    Shown,
+    nft_chain,
+    shown_of,
+    splitter_words,
 )
 
 TIMEOUT_S = 10.0
 NO_SUCH_DEVICE = "lab-no-such-dev"
 UNUSED_HANDLE = "8af:"
+SNMP = Path("/proc/net/snmp")
 
 REMEDY = (
     "Debian, Ubuntu: sudo modprobe sch_netem sch_prio, and where that is not found (cloud and"
@@ -47,18 +59,31 @@ class Interface:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def read(self) -> Effect:
+    def read(self) -> Shown:
         """Return what is in effect now. Raises NetemError when the interface is not there."""
-        link = _json(["ip", "-d", "-j", "link", "show", "dev", self.name])
-        qdiscs = _json(["tc", "-j", "-s", "qdisc", "show", "dev", self.name])
-        filters = []
-        if any(qdisc["handle"] == ROOT_HANDLE for qdisc in qdiscs):
-            filters = _json(["tc", "-j", "filter", "show", "dev", self.name, "parent", ROOT_HANDLE])
+        qdiscs = _json(["tc", "-j", "-s", "qdisc", "show"])
+        arp_filters = []
+        if any(qdisc["handle"] == ROOT_HANDLE and qdisc["dev"] == self.name for qdisc in qdiscs):
+            place = ("dev", self.name, "parent", ROOT_HANDLE)
+            arp_filters = _json(["tc", "-j", "filter", "show", *place])
+        redirects = []
+        if any(qdisc.get("ingress_block") == BLOCK for qdisc in qdiscs):
+            redirects = _json(["tc", "-j", "-s", "filter", "show", "block", str(BLOCK)])
         listed = _run(["nft", "-j", "list", "ruleset", "netdev"])
         # A kernel without nf_tables says that it does not know the protocol: no tables, then.
         without_nftables = "Protocol not supported" in listed.stderr
-        ruleset = [] if without_nftables else _parsed(listed)["nftables"]
-        return effect_of(qdiscs, filters, ruleset, link[0], self.name)
+        printed = Printed(
+            links=_json(["ip", "-d", "-j", "link", "show"]),
+            qdiscs=qdiscs,
+            arp_filters=arp_filters,
+            redirects=redirects,
+            ruleset=[] if without_nftables else _parsed(listed)["nftables"],
+            out_discards=_out_discards(),
+        )
+        try:
+            return shown_of(printed, self.name)
+        except LookupError as error:
+            raise NetemError(f"there is no interface {error} in this namespace") from None
 
     def turn_offload_off(self) -> None:
         """Make TCP hand over single packets, instead of up to 64 KB at once.
@@ -81,51 +106,108 @@ class Interface:
         )
         return "" if "block sharing is not supported" in tried.stderr else _first_line(tried.stderr)
 
-    def apply_netem(self, words: Sequence[str], limit: int, effect: Effect) -> None:
+    def complaint_about_ingress(self, shown: Shown) -> str:
+        """Make the path of what comes in, up to its end; return why the kernel cannot.
+
+        Nothing is shaped by it yet, because nothing is redirected. Empty when the path is there.
+        """
+        if shown.directions[TO_SERVER].path_is_ready:
+            return ""
+        root = _qdisc(IFB, "replace", "root", "handle", ROOT_HANDLE, *splitter_words(shown.mtu))
+        mirred = ["action", "mirred", "egress", "redirect", "dev", IFB, "index", str(BLOCK)]
+        steps: list[list[str]] = []
+        if not shown.has_ifb:
+            # Its queue takes what netem has let go; the default of 32 would fill netem's instead.
+            steps.append(["ip", "link", "add", IFB, "txqueuelen", "1000", "type", "ifb"])
+        steps.append(root)
+        # The root is made for one packet of this size, and the MTU says so.
+        steps.append(["ip", "link", "set", "dev", IFB, "mtu", str(shown.mtu)])
+        if not shown.has_ingress:
+            steps.append(_qdisc(self.name, "add", "ingress_block", str(BLOCK), "ingress"))
+        steps.append(["tc", "actions", "replace", *mirred])
+        for step in steps:
+            done = _run(step)
+            if done.returncode:
+                return f"{' '.join(step[:4])}: {_first_line(done.stderr)}"
+        _run(["tc", "actions", "del", "action", "mirred", "index", str(BLOCK)])
+        # No address, so that it sends nothing itself: that would be counted, and draw from a seed.
+        # (A kernel without IPv6 does not know the setting, and needs none.)
+        _run(["ip", "link", "set", "dev", IFB, "addrgenmode", "none"])
+        _must(["ip", "link", "set", "dev", IFB, "up"])
+        return ""
+
+    def apply_netem(self, direction: str, words: Sequence[str], shown: Shown) -> None:
         """Put netem with these words in the place of what is there. Loses no packet by itself.
 
-        ``effect`` is what was read before. To replace the root each time would lose some: the
-        kernel stops the interface for it (measured: 62 of 5,500 packets in 100 changes). A root
+        ``words`` give the limit, too; ``shown`` is what was read before. The path of what comes in
+        has to be there (``complaint_about_ingress``). To replace a root each time would lose some:
+        the kernel stops the interface for it (measured: 62 of 5,500 packets in 100 changes). A root
         that is already there is only set right.
         """
-        _must(_qdisc(self.name, "replace", "root", "handle", ROOT_HANDLE, *ROOT_WORDS))
-        if not effect.spares_arp:
-            place = ("dev", self.name, "parent", ROOT_HANDLE)
-            # One that is there, and not as it should be, would stay beside the new one.
-            _run(["tc", "filter", "del", *place])
-            _must(["tc", "filter", "add", *place, *ARP_FILTER_WORDS, "flowid", ARP_BAND])
+        effect = shown.directions[direction]
+        device = self.name if direction == FROM_SERVER else IFB
+        if direction == FROM_SERVER:
+            _must(_qdisc(self.name, "replace", "root", "handle", ROOT_HANDLE, *ROOT_WORDS))
+            if not effect.path_is_ready:
+                root = ("dev", self.name, "parent", ROOT_HANDLE)
+                # One that is there, and not as it should be, would stay beside the new one.
+                _run(["tc", "filter", "del", *root])
+                _must(["tc", "filter", "add", *root, *ARP_FILTER_WORDS, "flowid", ARP_BAND])
         handle = NETEM_HANDLES[effect.netem_handle == NETEM_HANDLES[0]]
-        place = ("parent", FIRST_BAND, "handle", handle)
-        # The last limit counts, so this only states what tc or the sidecar computed.
-        given = (*words, "limit", str(limit))
-        _must(_qdisc(self.name, "replace", *place, "netem", *given))
+        _must(_qdisc(device, "replace", "parent", FIRST_BAND, "handle", handle, "netem", *words))
+        if direction == TO_SERVER and not shown.is_redirected:
+            self._remove_redirects()
+            for number, protocol in enumerate(REDIRECTED, start=1):
+                block = ("block", str(BLOCK), "protocol", protocol, "pref", str(number))
+                _must(["tc", "filter", "add", *block, *REDIRECT_WORDS])
 
-    def apply_nftables(self, impairment: Impairment) -> None:
-        """Put loss by nftables in the place of the lab's table, in one transaction."""
-        done = _run(["nft", "-f", "-"], stdin=nft_ruleset(self.name, impairment.loss))
+    def apply_nftables(self, direction: str, impairment: Impairment) -> None:
+        """Put loss by nftables in the place of the direction's chain, in one transaction."""
+        done = _run(["nft", "-f", "-"], stdin=nft_chain(direction, self.name, impairment.loss))
         if done.returncode:
             raise NotOnThisKernel(
-                f"this kernel ({platform.release()}) has no netem, and not the egress hook of"
-                f" nftables either (nft: {_first_line(done.stderr)}). {REMEDY}"
+                f"this kernel ({platform.release()}) has no netem, and not the {HOOKS[direction]}"
+                f" hook of nftables either (nft: {_first_line(done.stderr)}). {REMEDY}"
             )
 
-    def remove_netem(self, effect: Effect) -> None:
+    def remove_netem(self, direction: str, shown: Shown) -> None:
         """Take netem away and leave the place for the next one, so that this loses no packet."""
+        effect = shown.directions[direction]
+        if direction == TO_SERVER and shown.has_redirects:
+            self._remove_redirects()
         if effect.netem_handle:
+            device = self.name if direction == FROM_SERVER else IFB
             place = ("parent", FIRST_BAND, "handle", effect.netem_handle)
-            _must(_qdisc(self.name, "del", *place))
+            _must(_qdisc(device, "del", *place))
 
-    def remove_nftables(self, effect: Effect) -> None:
-        """Take the lab's table away."""
-        if effect.has_table:
+    def remove_nftables(self, shown: Shown, *, but: Collection[str]) -> None:
+        """Take the chains away, but not those of some directions; with the last one, the table."""
+        if not but:
+            self.remove_table(shown)
+            return
+        for direction, effect in shown.directions.items():
+            if effect.has_chain and direction not in but:
+                _must(["nft", "delete", "chain", "netdev", TABLE, direction])
+
+    def remove_table(self, shown: Shown) -> None:
+        """Take the lab's nftables table away, whatever is in it."""
+        if shown.has_table:
             _must(["nft", "delete", "table", "netdev", TABLE])
 
     def remove_all(self) -> None:
         """Take everything away that is the lab's, and nothing else."""
-        effect = self.read()
-        if effect.has_root:
+        shown = self.read()
+        if shown.has_root:
             _must(_qdisc(self.name, "del", "root", "handle", ROOT_HANDLE))
-        self.remove_nftables(effect)
+        if shown.has_ingress:
+            _must(_qdisc(self.name, "del", "ingress"))
+        if shown.has_ifb:
+            _must(["ip", "link", "del", "dev", IFB])
+        self.remove_table(shown)
+
+    def _remove_redirects(self) -> None:
+        for number in range(1, len(REDIRECTED) + 1):
+            _run(["tc", "filter", "del", "block", str(BLOCK), "pref", str(number)])
 
 
 def refuse_wrong_words(words: Sequence[str]) -> str:
@@ -144,6 +226,13 @@ def refuse_wrong_words(words: Sequence[str]) -> str:
     return said[-1] if said else "tc does not take these words"
 
 
+@lru_cache(maxsize=1)
+def tc_knows_seeds() -> bool:
+    """Return whether tc takes ``seed N`` (iproute2 6.7 and later)."""
+    return not refuse_wrong_words(("seed", "1"))
+
+
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Return the versions of the kernel, of tc and of nft."""
     tc, nft = _run(["tc", "-V"]).stdout, _run(["nft", "--version"]).stdout
@@ -152,6 +241,17 @@ def versions() -> dict[str, str]:
         "tc": tc.partition("iproute2-")[2].partition(",")[0].strip(),
         "nft": nft.partition(" v")[2].partition(" ")[0].strip(),
     }
+
+
+def _out_discards() -> int:
+    """Return how many datagrams this namespace could not send: the counter of RFC 4293.
+
+    A full queue refuses a datagram, and IP counts that (of UDP, ICMP and raw sockets; TCP tries
+    again by itself). What netem loses at random was taken, as far as IP knows.
+    """
+    lines = [line.split() for line in SNMP.read_text(encoding="ascii").splitlines()]
+    names, values = (line for line in lines if line[0] == "Ip:")
+    return int(values[names.index("OutDiscards")])
 
 
 def _qdisc(device: str, verb: str, *words: str) -> list[str]:

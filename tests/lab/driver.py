@@ -122,30 +122,37 @@ class Lab:
             pytest.fail(f"{exercise}-client printed no JSON: {finished}")
         return document
 
-    def make_netem(self, exercise: str, words: str) -> subprocess.CompletedProcess[str]:
+    def make_netem(
+        self, exercise: str, words: str, direction: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``make netem`` and return it, whatever its status."""
-        settings = {"SERVICE": exercise, "NETEM": words}
+        settings = {"SERVICE": exercise, "NETEM": words, "DIRECTION": direction}
         return self.make("netem", settings=settings, check=False)
 
-    def netem(self, exercise: str, words: str) -> dict[str, Any]:
+    def netem(self, exercise: str, words: str, direction: str = "from_server") -> dict[str, Any]:
         """Change the network as ``make netem`` does, but without Compose, and return the receipt.
 
         Starting ``docker compose`` is what takes most of the time on an emulated processor.
         """
         self.changed.add(exercise)
-        receipt = self._ask_sidecar(exercise, "set", words, "--json")
+        receipt = self._ask_sidecar(exercise, "set", "--direction", direction, words, "--json")
         assert receipt["verdict"] == "in effect", receipt
         return receipt
 
     def restore_network(self) -> None:
         """Bring back the default wherever a test may have changed the network."""
         for exercise in self.changed:
-            self.netem(exercise, "default")
+            self._ask_sidecar(exercise, "reset", "--json")
         self.changed = set()
 
     def receipt(self, exercise: str) -> dict[str, Any]:
         """Return what the sidecar reads back from the kernel now."""
         return self._ask_sidecar(exercise, "show", "--json")
+
+    def direction(self, exercise: str, name: str = "from_server") -> dict[str, Any]:
+        """Return one direction of that receipt."""
+        found: dict[str, Any] = self.receipt(exercise)["directions"][name]
+        return found
 
     def _ask_sidecar(self, exercise: str, *arguments: str) -> dict[str, Any]:
         argv = ["python3", "-m", "services.netem", *arguments]
@@ -280,6 +287,7 @@ def _is_setting(name: str) -> bool:
     return (name in SETTINGS and name != "LAB_TAG") or name in (
         "SERVICE",
         "NETEM",
+        "DIRECTION",
         "MAKEFLAGS",
         "MAKELEVEL",
     )

@@ -44,6 +44,6 @@ def test_served_and_impaired_again_after_a_crash(network: Lab, killed: tuple[str
     while network.exchange(20, linger_s=0.1).answered == 0:
         assert time.monotonic() - killed_at < BACK_WITHIN_S, "no answer yet"
     assert network.exchange(COUNT).answered in IMPAIRED
-    assert network.settled("udp")["asked"] == "loss 50%"
+    assert network.settled("udp")["directions"]["from_server"]["asked"] == "loss 50%"
     for service in killed:
         assert network.container(service).attrs["RestartCount"] == restarts[service] + 1

@@ -10,10 +10,11 @@ def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
     for exercise, words in DEFAULT_NETWORK.items():
         receipt = lab.receipt(exercise)
         assert receipt["verdict"] == "in effect", receipt
-        assert receipt["asked"] == words
-        assert receipt["source"] == "environment"
-        assert receipt["mechanism"] in ("netem", "nftables")
-        assert receipt["direction"] == "from_server"
+        from_server, to_server = (receipt["directions"][d] for d in ("from_server", "to_server"))
+        assert from_server["asked"] == words
+        assert from_server["source"] == to_server["source"] == "environment"
+        assert from_server["mechanism"] in ("netem", "nftables")
+        assert (to_server["asked"], to_server["mechanism"]) == ("off", "none")
 
 
 def test_a_change_shows_in_make_netem_and_in_the_traffic(network: Lab) -> None:
@@ -22,17 +23,59 @@ def test_a_change_shows_in_make_netem_and_in_the_traffic(network: Lab) -> None:
     assert "loss 100%" in network.make("netem").stdout
     assert network.exchange(50).answered == 0
     assert network.make_netem("udp", "off").returncode == 0
-    assert network.receipt("udp")["mechanism"] == "none"
+    assert network.direction("udp")["mechanism"] == "none"
     assert network.exchange(200).answered in accepted(200, 0.5)
     assert network.make_netem("udp", "default").returncode == 0
-    assert network.receipt("udp")["asked"] == DEFAULT_NETWORK["udp"]
+    assert network.direction("udp")["asked"] == DEFAULT_NETWORK["udp"]
+
+
+def test_the_other_direction_is_changed_by_name_and_both_are_shown(network: Lab) -> None:
+    network.changed.add("udp")
+    done = network.make_netem("udp", "loss 100%", "to_server")
+    assert done.returncode == 0, done.stderr
+    shown = network.make("netem").stdout
+    assert "server to clients" in shown
+    assert "clients to server" in shown
+    assert "loss 10%" in shown
+    assert "loss 100%" in shown
+    assert network.exchange(50).answered == 0
+    assert network.direction("udp")["counters"]["sent_packets"] == 0, "none reached the server"
+
+
+def test_reset_brings_back_network_and_servers_after_a_crash_and_can_be_repeated(
+    network: Lab,
+) -> None:
+    network.netem("udp", "loss 70%", "from_server")
+    network.netem("udp", "loss 30%", "to_server")
+    network.netem("clock", "off")
+    network.container("udp-netem").exec_run(["sh", "-c", "echo '{' > /settings/udp.json"])
+    network.container("udp-netem").stop(timeout=5)
+    network.container("http").kill()
+    shown = network.make("reset").stdout
+    assert shown.count("unimpaired") == 3
+    for exercise, words in DEFAULT_NETWORK.items():
+        receipt = network.receipt(exercise)
+        assert receipt["verdict"] == "in effect"
+        assert receipt["directions"]["from_server"]["asked"] == words
+        assert receipt["directions"]["to_server"]["mechanism"] == "none"
+        assert network.healthy(exercise)
+    before = {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()}
+    assert network.make("reset").stdout == shown
+    assert {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()} == before
+
+
+def test_an_unknown_direction_is_named(lab: Lab) -> None:
+    refused = lab.make_netem("udp", "loss 1%", "upwards")
+    assert refused.returncode == 1
+    assert "'upwards'" in refused.stderr
+    assert "from_server, to_server" in refused.stderr
 
 
 def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network: Lab) -> None:
     refused = network.make_netem("udp", "loss ten")
     assert refused.returncode != 0
     assert "ten" in refused.stderr
-    assert network.receipt("udp")["asked"] == DEFAULT_NETWORK["udp"]
+    assert network.direction("udp")["asked"] == DEFAULT_NETWORK["udp"]
     assert network.receipt("udp")["verdict"] == "in effect"
 
 
@@ -40,7 +83,7 @@ def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network
 def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: str) -> None:
     network.netem("udp", "loss 25%")
     network.container(service).restart(timeout=5)
-    assert network.settled("udp")["asked"] == "loss 25%"
+    assert network.settled("udp")["directions"]["from_server"]["asked"] == "loss 25%"
     assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
 
 
@@ -49,7 +92,7 @@ def test_a_plain_compose_run_after_a_change_changes_nothing(network: Lab) -> Non
     before = {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()}
     network.client("udp", "--count", "1")
     assert {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()} == before
-    assert network.receipt("udp")["asked"] == "loss 20%"
+    assert network.direction("udp")["asked"] == "loss 20%"
 
 
 def test_an_unknown_service_is_named(lab: Lab) -> None:

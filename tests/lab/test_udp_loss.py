@@ -28,7 +28,7 @@ def test_the_default_lab_answers_what_drop_and_default_loss_leave(lab: Lab) -> N
 def test_what_the_network_lost_had_been_answered_by_the_server(network: Lab) -> None:
     network.netem("udp", "loss 40%")
     exchange = network.exchange(COUNT)
-    counters = network.receipt("udp")["counters"]
+    counters = network.direction("udp")["counters"]
     assert counters["sent_packets"] == exchange.answered, "what passed the sidecar arrived"
     assert exchange.answered + counters["dropped_packets"] in accepted(COUNT, 0.5)
 
@@ -37,7 +37,7 @@ def test_a_first_exchange_does_not_wait_for_lost_address_resolution(network: Lab
     network.netem("udp", "loss 100%")
     exchange = network.exchange(30, linger_s=0.1)
     assert exchange.answered == 0
-    assert network.receipt("udp")["counters"]["dropped_packets"] in accepted(30, 0.5)
+    assert network.direction("udp")["counters"]["dropped_packets"] in accepted(30, 0.5)
 
 
 def test_health_checks_take_no_part_in_the_drop(lab: Lab) -> None:

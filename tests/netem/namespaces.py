@@ -23,9 +23,10 @@ from tests.requirements_gate import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER, CLIENT, PORT = "192.0.2.1", "192.0.2.2", 5000  # RFC 5737: for documentation and tests
+TARGETS = {"from_server": CLIENT, "to_server": SERVER}
 DEADLINE_S = 20.0
 
-# Counts the datagrams that arrive until its standard input ends and nothing is left.
+# Counts the datagrams that arrive at argv[1] until its standard input ends and nothing is left.
 RECEIVER = f"""
 import socket, sys, threading
 over = threading.Event()
@@ -33,7 +34,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).sta
 count = 0
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    s.bind(("{CLIENT}", {PORT}))
+    s.bind((sys.argv[1], {PORT}))
     s.settimeout(0.3)
     print("ready", flush=True)
     while True:
@@ -46,18 +47,19 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 print(count)
 """
 
-# Sends datagrams, argv[1] of them, or until its standard input ends; prints how many, and errors.
+# Sends datagrams to argv[1], argv[2] of them, or until its standard input ends; prints how many,
+# and errors.
 SENDER = f"""
 import socket, sys, threading, time
 over = threading.Event()
-limit = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+limit = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 if not limit:
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
 sent = errors = 0
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
     while not over.is_set() and (not limit or sent < limit):
         try:
-            s.sendto(b"x", ("{CLIENT}", {PORT}))
+            s.sendto(b"x", (sys.argv[1], {PORT}))
         except OSError:
             errors += 1
         sent += 1
@@ -85,11 +87,16 @@ class Namespaces:
         return f"{self.name}-c"
 
     def run(
-        self, *argv: str, namespace: str = "", check: bool = True
+        self, *argv: str, namespace: str = "", check: bool = True, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the server's namespace, or another, to its end."""
         done = subprocess.run(
-            self._argv(argv, namespace), cwd=ROOT, capture_output=True, text=True, timeout=60
+            self._argv(argv, namespace),
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         if check and done.returncode:
             pytest.fail(f"{' '.join(argv)}: exit status {done.returncode}: {done.stderr}")
@@ -99,17 +106,33 @@ class Namespaces:
         """Run one command of the sidecar to its end, whatever its exit status."""
         return self.run(*self._sidecar_argv(), *arguments, check=False)
 
-    def set(self, words: str) -> dict[str, Any]:
-        """Change the setting and return the receipt; fail when it is refused."""
-        done = self.sidecar("set", words, "--json")
+    def set(self, words: str, direction: str = "from_server") -> dict[str, Any]:
+        """Change one direction and return the receipt; fail when it is refused."""
+        done = self.sidecar("set", "--direction", direction, words, "--json")
         assert done.returncode == 0, done.stderr
         receipt: dict[str, Any] = json.loads(done.stdout)
         return receipt
+
+    def change(self, words: str, direction: str = "from_server") -> dict[str, Any]:
+        """Change one direction and return its part of the receipt; fail when it is refused."""
+        part: dict[str, Any] = self.set(words, direction)["directions"][direction]
+        return part
+
+    def apply(self, document: object) -> subprocess.CompletedProcess[str]:
+        """Give the sidecar a JSON document for both directions, whatever its exit status."""
+        return self.run(
+            *self._sidecar_argv(), "apply", "--json", check=False, stdin=json.dumps(document)
+        )
 
     def show(self) -> dict[str, Any]:
         """Return the receipt of what is in effect."""
         receipt: dict[str, Any] = json.loads(self.sidecar("show", "--json").stdout)
         return receipt
+
+    def shown(self, direction: str = "from_server") -> dict[str, Any]:
+        """Return one direction's part of the receipt."""
+        part: dict[str, Any] = self.show()["directions"][direction]
+        return part
 
     @contextlib.contextmanager
     def running(self, default: str) -> Iterator["subprocess.Popen[str]"]:
@@ -124,13 +147,15 @@ class Namespaces:
                 process.kill()
 
     @contextlib.contextmanager
-    def traffic(self) -> Iterator[Callable[[], tuple[int, int, int]]]:
-        """Send from server to client meanwhile; the function given ends it.
+    def traffic(
+        self, direction: str = "from_server"
+    ) -> Iterator[Callable[[], tuple[int, int, int]]]:
+        """Send from server to client meanwhile, or the other way; the function given ends it.
 
         It returns how many were sent, how many of the sends failed, how many arrived.
         """
-        with self._receiver() as arrived:
-            argv = self._argv((sys.executable, "-c", SENDER))
+        with self._receiver(direction) as arrived:
+            argv = self._sender_argv(direction)
             with subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             ) as sender:
@@ -145,15 +170,17 @@ class Namespaces:
                 finally:
                     sender.kill()
 
-    def send(self, count: int) -> tuple[int, int]:
-        """Send ``count`` datagrams from server to client; return send errors and arrivals."""
-        with self._receiver() as arrived:
-            done = self.run(sys.executable, "-c", SENDER, str(count))
+    def send(self, count: int, direction: str = "from_server") -> tuple[int, int]:
+        """Send ``count`` datagrams that way; return send errors and arrivals."""
+        with self._receiver(direction) as arrived:
+            argv = self._sender_argv(direction, str(count))
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
             return int(done.stdout.split()[1]), arrived()
 
     @contextlib.contextmanager
-    def _receiver(self) -> Iterator[Callable[[], int]]:
-        argv = self._argv((sys.executable, "-c", RECEIVER), self.client)
+    def _receiver(self, direction: str) -> Iterator[Callable[[], int]]:
+        namespace = self.client if direction == "from_server" else self.server
+        argv = self._argv((sys.executable, "-c", RECEIVER, TARGETS[direction]), namespace)
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as receiver:
@@ -168,6 +195,11 @@ class Namespaces:
                 yield arrived
             finally:
                 receiver.kill()
+
+    def _sender_argv(self, direction: str, *arguments: str) -> list[str]:
+        namespace = self.server if direction == "from_server" else self.client
+        program = (sys.executable, "-c", SENDER, TARGETS[direction], *arguments)
+        return self._argv(program, namespace)
 
     def _argv(self, argv: Sequence[str], namespace: str = "") -> list[str]:
         return ["ip", "netns", "exec", namespace or self.server, *argv]

@@ -17,7 +17,7 @@ from tests.requirements_gate import missing
 
 @pytest.fixture(autouse=True)
 def _netem(lab: Lab) -> None:
-    mechanism = lab.receipt("udp")["mechanism"]
+    mechanism = lab.direction("udp")["mechanism"]
     if mechanism != "netem":
         missing("netem", f"this kernel has none, loss is made by {mechanism}; make test-vm")
 
@@ -72,7 +72,7 @@ def test_loss_with_a_seed_repeats_datagram_by_datagram(network: Lab) -> None:
     def lost_of(count: int) -> set[int]:
         network.netem("udp", "loss 30% seed 42")
         exchange = network.exchange(count, port=network.faithful_port)
-        counters = network.receipt("udp")["counters"]
+        counters = network.direction("udp")["counters"]
         assert counters["sent_packets"] + counters["dropped_packets"] == count, "answers alone"
         return set(range(count)) - {number for number, _ in exchange.answers}
 

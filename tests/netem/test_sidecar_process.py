@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from services.netem.readback import DIRECTIONS
 from tests.binomial import accepted
 from tests.netem.namespaces import Namespaces, eventually, made
+
+both_directions = pytest.mark.parametrize("direction", DIRECTIONS)
 
 
 @pytest.fixture
@@ -20,62 +23,138 @@ def pair(tmp_path: Path) -> Iterator[Namespaces]:
         yield namespaces
 
 
-def test_loss_is_the_share_asked_for_and_silent(pair: Namespaces) -> None:
-    receipt = pair.set("loss 30%")
+@both_directions
+def test_loss_is_the_share_asked_for_and_silent(pair: Namespaces, direction: str) -> None:
+    receipt = pair.set("loss 30%", direction)
     assert receipt["verdict"] == "in effect"
-    errors, arrived = pair.send(2000)
+    errors, arrived = pair.send(2000, direction)
     assert errors == 0
     assert arrived in accepted(2000, 0.7)
-    counters = pair.show()["counters"]
+    counters = pair.shown(direction)["counters"]
     assert counters["dropped_packets"] >= 2000 - arrived
     assert counters["sent_packets"] >= arrived
+    assert counters["overflowed_packets"] == 0
 
 
-def test_loss_is_one_way_from_server_to_client(pair: Namespaces) -> None:
-    pair.set("loss 100%")
-    assert pair.send(50) == (0, 0)
-    before = _received(pair)
-    pair.run(
-        sys.executable,
-        "-c",
-        "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\n"
-        "for _ in range(50): s.sendto(b'x', ('192.0.2.1', 9))",
-        namespace=pair.client,
-    )
-    assert _received(pair) - before >= 50
+@both_directions
+def test_loss_in_one_direction_leaves_the_other_alone(pair: Namespaces, direction: str) -> None:
+    (other,) = {*DIRECTIONS} - {direction}
+    pair.set("loss 100%", direction)
+    assert pair.send(50, direction) == (0, 0)
+    assert pair.send(50, other) == (0, 50)
 
 
-def _received(pair: Namespaces) -> int:
-    link = json.loads(pair.run("ip", "-s", "-j", "link", "show", "eth0").stdout)
-    return int(link[0]["stats64"]["rx"]["packets"])
-
-
-def test_a_change_never_leaves_the_interface_without_old_or_new(pair: Namespaces) -> None:
+@both_directions
+def test_a_change_never_leaves_the_interface_without_old_or_new(
+    pair: Namespaces, direction: str
+) -> None:
     """Both settings lose everything, so that a single arrival is a gap between them."""
-    pair.set("loss 100%")
-    with pair.traffic() as end:
+    pair.set("loss 100%", direction)
+    with pair.traffic(direction) as end:
         for _ in range(6):
-            pair.set("loss random 100%")
+            pair.set("loss random 100%", direction)
         sent, errors, arrived = end()
     assert sent > 500
     assert (errors, arrived) == (0, 0)
 
 
-def test_a_change_loses_no_packet_by_itself(pair: Namespaces) -> None:
-    pair.set("loss 0%")
-    with pair.traffic() as end:
+@both_directions
+def test_a_change_loses_no_packet_by_itself(pair: Namespaces, direction: str) -> None:
+    pair.set("loss 0%", direction)
+    with pair.traffic(direction) as end:
         for words in ("off", "loss 0%", "loss 0%", "off", "loss random 0%"):
-            pair.set(words)
+            pair.set(words, direction)
         sent, errors, arrived = end()
     assert sent > 500
     assert (errors, arrived) == (0, sent)
 
 
-def test_off_lets_everything_through_and_leaves_no_mechanism(pair: Namespaces) -> None:
-    pair.set("loss 50%")
-    assert pair.set("off")["mechanism"] == "none"
-    assert pair.send(500) == (0, 500)
+@both_directions
+def test_off_lets_everything_through_and_leaves_no_mechanism(
+    pair: Namespaces, direction: str
+) -> None:
+    pair.set("loss 50%", direction)
+    assert pair.change("off", direction)["mechanism"] == "none"
+    assert pair.send(500, direction) == (0, 500)
     assert pair.show()["verdict"] == "in effect"
+
+
+def test_both_directions_are_changed_together(pair: Namespaces) -> None:
+    done = pair.apply({"name": "awful", "from_server": "loss 100%", "to_server": "loss 20%"})
+    receipt = json.loads(done.stdout)
+    assert (receipt["name"], receipt["verdict"]) == ("awful", "in effect")
+    assert pair.send(20, "from_server") == (0, 0)
+    assert pair.send(1000, "to_server")[1] in accepted(1000, 0.8)
+    assert {pair.shown(d)["source"] for d in DIRECTIONS} == {"scenario awful"}
+    assert pair.set("off")["name"] == "", "what is changed by hand is that scenario no more"
+
+
+def test_a_direction_that_is_not_named_is_off_and_default_is_the_environments(
+    pair: Namespaces,
+) -> None:
+    assert pair.apply({"to_server": "loss 1%"}).returncode == 0
+    assert pair.shown("from_server")["asked"] == "off"
+    assert pair.apply({"from_server": "default"}).returncode == 0
+    assert pair.shown("from_server")["source"] == "environment"
+    assert pair.shown("to_server")["mechanism"] == "none"
+
+
+@pytest.mark.parametrize("wrong", DIRECTIONS)
+def test_where_one_direction_cannot_be_had_neither_is_changed(pair: Namespaces, wrong: str) -> None:
+    (other,) = {*DIRECTIONS} - {wrong}
+    pair.apply({"name": "old", "from_server": "loss 10%", "to_server": "loss 20%"})
+    before = pair.show()
+    for words, status in (("loss ten", 2), ("duplicate 1% 10%", 3)):  # tc forgets that correlation
+        refused = pair.apply({"name": "new", other: "loss 30%", wrong: words})
+        assert refused.returncode == status
+        assert "the old setting stays" in refused.stderr
+        after = pair.show()
+        assert (after["name"], after["verdict"]) == ("old", "in effect")
+        for direction in DIRECTIONS:
+            asked = before["directions"][direction]["asked"]
+            assert after["directions"][direction]["asked"] == asked
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"from_serve": "off"}, '"from_serve"'),
+        ({"from_server": 5}, '"from_server"'),
+        (["off"], "list"),
+        ({"name": "a\nb"}, '"name"'),
+    ],
+)
+def test_a_document_that_is_not_understood_is_refused_with_the_key(
+    pair: Namespaces, document: object, named: str
+) -> None:
+    refused = pair.apply(document)
+    assert refused.returncode == 2
+    assert named in refused.stderr
+
+
+def test_reset_brings_back_the_default_and_can_be_repeated(pair: Namespaces) -> None:
+    pair.apply({"name": "awful", "from_server": "loss 50%", "to_server": "loss 50%"})
+    (pair.settings / "udp.json").write_text("{", encoding="utf-8")
+    assert "make reset" in pair.sidecar("show").stderr
+    for _ in range(2):
+        assert pair.sidecar("--default", "loss 10%", "reset").returncode == 0
+        assert not (pair.settings / "udp.json").exists()
+    shown = json.loads(pair.sidecar("--default", "loss 10%", "show", "--json").stdout)
+    assert shown["directions"]["from_server"]["asked"] == "loss 10%"
+    assert shown["directions"]["to_server"]["mechanism"] == "none"
+    assert pair.send(100, "to_server") == (0, 100)
+
+
+def test_what_is_not_changed_keeps_its_counters_and_its_time(pair: Namespaces) -> None:
+    pair.set("loss 0%", "to_server")
+    pair.send(100, "to_server")
+    before = pair.shown("to_server")
+    pair.set("loss 10%", "from_server")
+    after = pair.shown("to_server")
+    assert after["since"] == before["since"]
+    assert after["counters"]["sent_packets"] >= 100
+    assert pair.change("loss 0%", "to_server")["since"] > after["since"]
+    assert pair.shown("to_server")["counters"]["sent_packets"] < 100
 
 
 def test_tcp_sends_single_packets(pair: Namespaces) -> None:
@@ -98,7 +177,7 @@ def test_tcp_sends_single_packets(pair: Namespaces) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         pair.run(sys.executable, "-c", sender)
-    assert pair.show()["counters"]["sent_packets"] >= 2_000_000 // 1448
+    assert pair.shown()["counters"]["sent_packets"] >= 2_000_000 // 1448
 
 
 def test_wrong_words_are_named_and_leave_everything_as_it_was(pair: Namespaces) -> None:
@@ -117,7 +196,7 @@ def test_wrong_words_are_named_and_leave_everything_as_it_was(pair: Namespaces) 
         assert refused.returncode == 2, words
         assert named in refused.stderr
         assert "the old setting stays" in refused.stderr
-    assert pair.show()["asked"] == "loss 20%"
+    assert pair.shown()["asked"] == "loss 20%"
     assert pair.sidecar("check").returncode == 0
 
 
@@ -134,6 +213,40 @@ def test_a_qdisc_of_somebody_else_is_refused_not_replaced(pair: Namespaces) -> N
     assert "pfifo 5:" in pair.run("tc", "qdisc", "show", "dev", "eth0").stdout
 
 
+def test_an_ingress_qdisc_of_somebody_else_is_refused_not_replaced(pair: Namespaces) -> None:
+    pair.run("tc", "qdisc", "add", "dev", "eth0", "ingress")
+    for direction in DIRECTIONS:
+        refused = pair.sidecar("set", "--direction", direction, "loss 10%")
+        assert refused.returncode == 1
+        assert "ingress ffff: on eth0 is not the lab's: refused" in refused.stderr
+    assert pair.sidecar("check").returncode == 1
+    assert "ingress ffff:" in pair.run("tc", "qdisc", "show", "dev", "eth0").stdout
+
+
+def test_a_filter_of_somebody_else_is_refused_not_replaced(pair: Namespaces) -> None:
+    pair.run("tc", "qdisc", "add", "dev", "eth0", "ingress_block", "2208", "ingress")
+    match = ("protocol", "ip", "pref", "7", "u32", "match", "u32", "0", "0")
+    action = ("action", "mirred", "egress", "redirect", "dev", "lo")
+    pair.run("tc", "filter", "add", "block", "2208", *match, *action)
+    refused = pair.sidecar("set", "loss 10%")
+    assert refused.returncode == 1
+    assert "the filter u32 ip pref 7 on the ingress of eth0 is not the lab's" in refused.stderr
+    assert "device lo" in pair.run("tc", "filter", "show", "block", "2208").stdout
+
+
+def test_on_the_wrong_interface_the_counters_stay_where_they_are(pair: Namespaces) -> None:
+    """It is in effect there; that nothing passes it is what gives it away."""
+    pair.run("ip", "link", "set", "lo", "up")
+    for direction in DIRECTIONS:
+        wrong = ("--interface", "lo", "set", "--direction", direction, "loss 50%", "--json")
+        assert pair.sidecar(*wrong).returncode == 0
+        assert pair.send(50, direction) == (0, 50)
+    receipt = json.loads(pair.sidecar("--interface", "lo", "show", "--json").stdout)
+    assert receipt["interface"] == "lo"
+    for direction in DIRECTIONS:
+        assert receipt["directions"][direction]["counters"]["sent_packets"] == 0
+
+
 def test_an_interface_that_is_not_there_is_named(pair: Namespaces) -> None:
     failed = pair.sidecar("--interface", "eth7", "check")
     assert failed.returncode == 1
@@ -143,15 +256,17 @@ def test_an_interface_that_is_not_there_is_named(pair: Namespaces) -> None:
 def test_run_applies_keeps_reports_and_removes(pair: Namespaces) -> None:
     with pair.running("loss 40%") as process:
         assert process.stdout is not None
-        assert "loss 40% is in effect" in process.stdout.readline()
+        assert "in effect: server to clients: loss 40% (" in process.stdout.readline()
         receipt = json.loads(process.stdout.readline())
-        assert (receipt["format"], receipt["verdict"]) == (1, "in effect")
-        assert (receipt["asked"], receipt["source"]) == ("loss 40%", "environment")
+        assert (receipt["format"], receipt["verdict"]) == (2, "in effect")
+        from_server = receipt["directions"]["from_server"]
+        assert (from_server["asked"], from_server["source"]) == ("loss 40%", "environment")
         assert pair.sidecar("--default", "loss 40%", "check").returncode == 0
 
         pair.set("loss 60%")
-        assert "loss 60% is in effect" in process.stdout.readline()
-        assert json.loads(process.stdout.readline())["source"] == "make netem"
+        assert "in effect: server to clients: loss 60% (" in process.stdout.readline()
+        receipt = json.loads(process.stdout.readline())
+        assert receipt["directions"]["from_server"]["source"] == "make netem"
 
         process.send_signal(signal.SIGSTOP)  # or it would be back before anybody looks
         _take_away(pair)
@@ -163,8 +278,8 @@ def test_run_applies_keeps_reports_and_removes(pair: Namespaces) -> None:
         rest, _ = process.communicate(timeout=10)
         assert process.returncode == 0
         assert rest.count("re-applied") == 1
-    assert pair.show()["mechanism"] == "none"
-    assert "8a0:" not in pair.run("tc", "qdisc", "show", "dev", "eth0").stdout
+    assert pair.shown()["mechanism"] == "none"
+    assert "8a0:" not in pair.run("tc", "qdisc", "show").stdout
     assert "progres_lab" not in pair.run("nft", "list", "ruleset").stdout
 
 
@@ -183,10 +298,11 @@ def test_a_setting_outlives_a_crash_of_run_and_default_forgets_it(pair: Namespac
         _take_away(pair)
     with pair.running("loss 5%") as process:
         assert process.stdout is not None
-        assert "loss 60% is in effect" in process.stdout.readline()
+        assert "in effect: server to clients: loss 60% (" in process.stdout.readline()
         assert pair.sidecar("--default", "loss 5%", "set", "default").returncode == 0
         receipt = json.loads(pair.sidecar("--default", "loss 5%", "show", "--json").stdout)
-        assert (receipt["asked"], receipt["source"]) == ("loss 5%", "environment")
+        from_server = receipt["directions"]["from_server"]
+        assert (from_server["asked"], from_server["source"]) == ("loss 5%", "environment")
 
 
 def test_wrong_words_in_the_environment_end_run_with_their_name(pair: Namespaces) -> None:

@@ -1,14 +1,19 @@
 """What the sidecar does on a kernel with netem, in the kernel itself."""
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services.netem.readback import nft_ruleset
+from services.netem.readback import DIRECTIONS, IFB, nft_chain
+from tests.binomial import accepted
 from tests.netem.namespaces import ROOT, Namespaces, made
 from tests.requirements_gate import missing
+
+both_directions = pytest.mark.parametrize("direction", DIRECTIONS)
 
 EVERYTHING = (
     "delay 10ms 5ms 20% distribution normal loss 5% 10% ecn corrupt 3% 4% duplicate 1% 2%"
@@ -19,12 +24,13 @@ EVERYTHING = (
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Namespaces]:
     with made(tmp_path) as namespaces:
-        if namespaces.set("loss 10%")["mechanism"] != "netem":
+        if namespaces.change("loss 10%")["mechanism"] != "netem":
             missing("netem", "this kernel has none; make test-vm")
         yield namespaces
 
 
-def test_every_field_is_taken_and_read_back(pair: Namespaces) -> None:
+@both_directions
+def test_every_field_is_taken_and_read_back(pair: Namespaces, direction: str) -> None:
     for words in (
         EVERYTHING,
         "loss state 1% 20% 30% 40% 5%",
@@ -33,27 +39,150 @@ def test_every_field_is_taken_and_read_back(pair: Namespaces) -> None:
         "rate 40gbit",
         "delay 1234567us 1500ns",
     ):
-        receipt = pair.set(words)
+        receipt = pair.set(words, direction)
         assert receipt["verdict"] == "in effect"
-        assert receipt["mechanism"] == "netem"
         assert receipt["segmentation_offload"] == "off"
+        part = receipt["directions"][direction]
+        assert part["mechanism"] == "netem"
+        assert part["single_packets"]
 
 
-def test_nothing_of_the_old_setting_stays(pair: Namespaces) -> None:
-    pair.set(EVERYTHING)
-    fields = pair.set("loss 10%")["fields"]
+@both_directions
+def test_nothing_of_the_old_setting_stays(pair: Namespaces, direction: str) -> None:
+    pair.set(EVERYTHING, direction)
+    fields = pair.change("loss 10%", direction)["fields"]
     assert set(fields) == {"loss", "seed"}
     assert fields["loss"] == 0.1
 
 
 def test_what_a_read_back_never_shows_is_said(pair: Namespaces) -> None:
-    receipt = pair.set("delay 10ms 1ms distribution normal")
-    assert receipt["not_verifiable"] == ["distribution normal"]
-    assert receipt["in_effect"] == "delay 10ms 1ms distribution normal limit 2400"
+    part = pair.change("delay 10ms 1ms distribution normal")
+    assert part["not_verifiable"] == ["distribution normal"]
+    assert part["in_effect"] == "delay 10ms 1ms distribution normal limit 2400"
+    assert part["limit"] == 2400
+
+
+@both_directions
+def test_a_hundred_changes_lose_no_packet(pair: Namespaces, direction: str) -> None:
+    """Between no impairment and one that does nothing, the path comes and goes each time."""
+    with pair.traffic(direction) as end:
+        for _ in range(25):
+            for words in ("loss 0%", "loss random 0%", "off", "default"):
+                pair.set(words, direction)
+        sent, errors, arrived = end()
+    assert sent > 5000
+    assert (errors, arrived) == (0, sent)
+
+
+@both_directions
+def test_what_the_queue_refuses_is_counted_apart_from_what_is_lost(
+    pair: Namespaces, direction: str
+) -> None:
+    """Each packet of 43 bytes takes 34 ms at this rate, so that almost none leaves the queue."""
+    for words, loss in (("", 0.0), ("loss 50% ", 0.5)):
+        pair.set(f"{words}rate 10kbit limit 30", direction)
+        errors, arrived = pair.send(1000, direction)
+        assert errors == 0, "UDP tells nobody of it"
+        counters = pair.shown(direction)["counters"]
+        full, dropped = counters["overflowed_packets"], counters["dropped_packets"]
+        assert arrived < 100
+        assert dropped + counters["sent_packets"] + counters["waiting_packets"] >= 1000
+        assert dropped - full in (accepted(1000, loss) if loss else [0])
+        assert full > 300
+
+
+@both_directions
+def test_a_seed_repeats_packet_by_packet_and_the_receipt_says_so(
+    pair: Namespaces, direction: str
+) -> None:
+    def lost() -> list[int]:
+        part = pair.change("loss 30% seed 42", direction)
+        assert (part["seed"], part["repeatable"]) == (42, True)
+        return [pair.send(1, direction)[1] for _ in range(12)]
+
+    assert lost() == lost()
+    assert not pair.change("loss 30%", direction)["repeatable"]
+    assert pair.change("delay 1ms", direction)["repeatable"]
+
+
+def test_a_delay_towards_the_server_is_one_way(pair: Namespaces) -> None:
+    pair.set("delay 100ms", "to_server")
+    assert 0.1 <= _round_trip_s(pair) < 0.2
+    pair.set("delay 100ms", "from_server")
+    assert 0.2 <= _round_trip_s(pair) < 0.4
+
+
+def _round_trip_s(pair: Namespaces) -> float:
+    """Connect by TCP to a port where nothing listens: one packet there, one back."""
+    program = (
+        "import socket, time\n"
+        "started = time.monotonic()\n"
+        "try: socket.create_connection(('192.0.2.1', 9), 5)\n"
+        "except ConnectionRefusedError: print(time.monotonic() - started)"
+    )
+    return float(pair.run(sys.executable, "-c", program, namespace=pair.client).stdout)
+
+
+def test_nothing_but_what_comes_in_goes_through_the_device_for_it(pair: Namespaces) -> None:
+    """The device has no address and sends nothing by itself: that would draw from a seed."""
+    pair.set("loss 0%", "to_server")
+    before = pair.shown("to_server")["counters"]["sent_packets"]
+    pair.send(100, "to_server")
+    assert pair.shown("to_server")["counters"]["sent_packets"] - before == 100
+    link = json.loads(pair.run("ip", "-s", "-j", "link", "show", IFB).stdout)[0]
+    assert link["stats64"]["rx"]["dropped"] == 0
+
+
+def test_run_takes_the_device_away_and_a_crash_leaves_it_for_the_next(pair: Namespaces) -> None:
+    def number() -> int:
+        return int(json.loads(pair.run("ip", "-j", "link", "show", IFB).stdout)[0]["ifindex"])
+
+    pair.set("loss 7%", "to_server")
+    with pair.running("") as process:
+        first = number()
+        process.kill()
+        process.wait(5)
+    with pair.running("") as process:
+        assert process.stdout is not None
+        assert "clients to server: loss 7% (netem" in process.stdout.readline()
+        assert number() == first
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert IFB not in pair.run("ip", "link", "show").stdout
+    assert "ingress" not in pair.run("tc", "qdisc", "show").stdout
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("tc", "filter", "del", "block", "2208", "pref", "1"),
+        ("tc", "qdisc", "del", "dev", "eth0", "ingress"),
+        ("tc", "qdisc", "del", "dev", IFB, "root"),
+        ("ip", "link", "del", IFB),
+        ("ip", "link", "set", IFB, "down"),
+    ],
+)
+def test_a_path_damaged_in_mid_run_is_mended_and_the_receipt_shows_when(
+    pair: Namespaces, damage: tuple[str, ...]
+) -> None:
+    pair.set("loss 30%", "to_server")
+    before = pair.show()
+    pair.run(*damage)
+    assert pair.sidecar("check").returncode == 1
+    with pair.running("") as process:
+        assert process.stdout is not None
+        assert "clients to server: loss 30% (netem" in process.stdout.readline()
+        after = pair.show()
+    assert after["verdict"] == "in effect"
+    since = [receipt["directions"]["to_server"]["since"] for receipt in (before, after)]
+    assert since[0] < since[1]
+    untouched = [receipt["directions"]["from_server"]["since"] for receipt in (before, after)]
+    assert untouched[0] == untouched[1]
+    assert pair.send(1000, "to_server")[1] in accepted(1000, 0.7)
 
 
 def test_a_seed_is_read_back(pair: Namespaces) -> None:
-    assert pair.set("loss 10% seed 42")["fields"]["seed"] == 42
+    assert pair.change("loss 10% seed 42")["fields"]["seed"] == 42
 
 
 def test_what_tc_takes_but_does_not_do_is_refused_and_the_old_setting_comes_back(
@@ -64,7 +193,7 @@ def test_what_tc_takes_but_does_not_do_is_refused_and_the_old_setting_comes_back
         pytest.skip("this tc sends the correlation of duplicate")
     assert refused.returncode == 3
     assert "duplicate_correlation" in refused.stderr
-    assert pair.show()["fields"]["loss"] == 0.1
+    assert pair.shown()["fields"]["loss"] == 0.1
     assert pair.sidecar("check").returncode == 0
 
 
@@ -81,10 +210,10 @@ def test_a_field_changed_behind_the_sidecars_back_is_noticed(pair: Namespaces) -
 def test_a_kernel_that_learns_netem_changes_over_and_leaves_no_table(pair: Namespaces) -> None:
     pair.set("off")
     table = pair.settings / "table.nft"
-    table.write_text(nft_ruleset("eth0", 0.1), encoding="utf-8")
+    table.write_text(nft_chain("from_server", "eth0", 0.1), encoding="utf-8")
     pair.run("nft", "-f", str(table))
-    assert pair.show()["mechanism"] == "nftables"
-    assert pair.set("loss 10%")["mechanism"] == "netem"
+    assert pair.shown()["mechanism"] == "nftables"
+    assert pair.change("loss 10%")["mechanism"] == "netem"
     assert "progres_lab" not in pair.run("nft", "list", "ruleset").stdout
 
 
@@ -94,6 +223,4 @@ def test_the_captured_words_are_still_read_back_as_they_were(pair: Namespaces) -
     for words, options in captured["readbacks"][::6]:
         if words.startswith("duplicate"):
             continue
-        shown = pair.set(words)
-        assert shown["verdict"] == "in effect", words
-        assert options["limit"] == shown["fields"].get("limit", 1000), words
+        assert pair.change(words)["limit"] == options["limit"], words

@@ -11,13 +11,13 @@ from tests.netem.namespaces import Namespaces, made
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Namespaces]:
     with made(tmp_path) as namespaces:
-        if namespaces.set("loss 10%")["mechanism"] == "netem":
+        if namespaces.change("loss 10%")["mechanism"] == "netem":
             pytest.skip("this kernel has netem: nothing falls back to nftables here")
         yield namespaces
 
 
 def test_the_receipt_names_the_mechanism_and_nothing_of_tc_is_there(pair: Namespaces) -> None:
-    assert pair.show()["mechanism"] == "nftables"
+    assert pair.shown()["mechanism"] == "nftables"
     assert "8a0:" not in pair.run("tc", "qdisc", "show", "dev", "eth0").stdout
 
 
@@ -28,7 +28,7 @@ def test_anything_but_plain_loss_is_refused_with_reason_and_remedy(pair: Namespa
         assert refused.stderr.count("\n") == 1
         for part in (words, "sch_netem", "qdisc kind is unknown", "kernel-modules-extra", "WSL2"):
             assert part in refused.stderr
-    assert pair.show()["asked"] == "loss 10%"
+    assert pair.shown()["asked"] == "loss 10%"
     assert pair.sidecar("check").returncode == 0
 
 

@@ -87,7 +87,7 @@ def test_without_delay_round_trips_are_those_of_the_capture(pair: Namespaces) ->
 
 
 def test_with_50_ms_and_10_ms_of_jitter_the_mean_is_that_of_the_capture(pair: Namespaces) -> None:
-    if pair.set("loss 1%")["mechanism"] != "netem":
+    if pair.change("loss 1%")["mechanism"] != "netem":
         missing("netem", "this kernel has none; make test-vm")
     pair.set("delay 50ms 10ms")
     told, captured = measured(pair)

@@ -18,6 +18,7 @@ from services.netem.impairment import (
     differences,
     parse,
     queue_limit,
+    without_seed,
     words_of,
 )
 from services.netem.readback import netem_impairment
@@ -85,7 +86,35 @@ def test_what_stays_of_an_older_setting_is_a_difference() -> None:
 
 def test_a_seed_that_nobody_asked_for_is_no_difference() -> None:
     assert differences(parsed("loss 10%"), replace(parsed("loss 10%"), seed=4711)) == []
-    assert differences(parsed("loss 10% seed 5"), parsed("loss 10%"))
+    assert differences(parsed("loss 10% seed 5"), parsed("loss 10% seed 6"))
+
+
+def test_a_seed_that_the_kernel_does_not_know_is_no_difference() -> None:
+    assert differences(parsed("loss 10% seed 5"), parsed("loss 10%")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("loss 10% seed 5", "loss 10%"),
+        ("seed 5 loss 10%", "loss 10%"),
+        ("loss 10% se 5 ecn", "loss 10% ecn"),
+        ("slot 1ms 2ms", "slot 1ms 2ms"),
+        ("loss 10% seed", "loss 10%"),
+    ],
+)
+def test_a_seed_is_left_out_for_a_tc_that_does_not_know_it(words: str, left: str) -> None:
+    assert without_seed(words.split()) == tuple(left.split())
+
+
+def test_what_is_drawn_is_random_and_what_is_computed_is_not() -> None:
+    for words in ("loss 1%", "delay 1ms 1us", "corrupt 1%", "duplicate 1%", "slot 1ms 2ms"):
+        assert parsed(words).is_random
+    for words in ("loss 0%", "delay 10ms", "rate 1mbit", "slot 1ms 1ms", "limit 5", "seed 5"):
+        assert not parsed(words).is_random
+    for words in ("loss 1%", "loss state 1%", "loss gemodel 1%"):
+        assert parsed(words).loses_at_random
+    assert not parsed("corrupt 1% delay 1ms 1ms").loses_at_random
 
 
 def test_a_distribution_is_named_as_not_verifiable() -> None:
@@ -160,7 +189,8 @@ def test_the_queue_holds_what_the_delay_keeps_on_its_way(words: str, limit: int)
 def test_only_plain_loss_is_loss_alone() -> None:
     assert parsed("loss 10%").is_loss_alone
     assert parsed("drop random 0.5%").is_loss_alone
-    for words in ("loss 10% 5%", "loss 10% seed 1", "loss 10% limit 5", "loss gemodel 1%"):
+    assert parsed("loss 10% seed 1").is_loss_alone
+    for words in ("loss 10% 5%", "loss 10% limit 5", "loss gemodel 1%"):
         assert not parsed(words).is_loss_alone
 
 

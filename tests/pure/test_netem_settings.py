@@ -7,29 +7,46 @@ import pytest
 
 from services.netem import NetemError
 from services.netem import settings as settings_module
-from services.netem.settings import Settings
+from services.netem.settings import Kept, Settings, Since
 
 
 def test_a_setting_is_kept_and_forgotten(tmp_path: Path) -> None:
     settings = Settings(str(tmp_path), "udp")
-    assert settings.read() is None
-    settings.write("loss 30%")
-    assert Settings(str(tmp_path), "udp").read() == "loss 30%"
-    settings.write(None)
-    settings.write(None)
-    assert settings.read() is None
+    assert settings.read() == Kept()
+    kept = Kept({"to_server": "loss 30%", "from_server": "off"}, "satellite")
+    settings.write(kept)
+    assert Settings(str(tmp_path), "udp").read() == kept
+    settings.write(Kept())
+    settings.write(Kept())
+    assert settings.read() == Kept()
+
+
+def test_a_file_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "udp.json").write_text('{"format": 1, "from_server": "loss 30%"}')
+    assert Settings(str(tmp_path), "udp").read() == Kept({"from_server": "loss 30%"})
 
 
 def test_services_do_not_meet(tmp_path: Path) -> None:
-    Settings(str(tmp_path), "udp").write("loss 30%")
-    assert Settings(str(tmp_path), "clock").read() is None
+    Settings(str(tmp_path), "udp").write(Kept({"from_server": "loss 30%"}))
+    assert Settings(str(tmp_path), "clock").read() == Kept()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", "\udcff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", "\udcff", '{"format": 3}'])
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, content: str) -> None:
     (tmp_path / "udp.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(NetemError, match=r"udp\.json cannot be read .* NETEM=default"):
+    with pytest.raises(NetemError, match=r"udp\.json cannot be read .* make reset"):
         Settings(str(tmp_path), "udp").read()
+
+
+def test_since_when_is_kept_and_never_in_the_way(tmp_path: Path) -> None:
+    settings = Settings(str(tmp_path), "udp")
+    assert settings.since() == {}
+    since = {"to_server": Since("2026-01-01T00:00:00.000Z", 5)}
+    settings.write_since(since)
+    assert settings.since() == since
+    assert settings.read() == Kept()
+    (tmp_path / "udp.since.json").write_text('{"to_server": {}}')
+    assert settings.since() == {}
 
 
 def test_a_volume_that_is_not_mounted_is_named(tmp_path: Path) -> None:
@@ -37,7 +54,7 @@ def test_a_volume_that_is_not_mounted_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetemError, match=r"udp\.lock: No such file .* volume"), settings.lock():
         pass
     with pytest.raises(NetemError, match="No such file"):
-        settings.write("loss 1%")
+        settings.write(Kept({"from_server": "loss 1%"}))
 
 
 def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
