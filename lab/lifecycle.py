@@ -132,8 +132,10 @@ def down() -> None:
 def clean() -> None:
     """Take the lab down and remove its images and every cache in the project's folder."""
     down()
-    for image in [*map(settings.image, IMAGES), "progres-lab-base:trixie"]:
-        compose.captured(["docker", "image", "rm", "--force", image])
+    shown = ["--filter", "reference=progres-lab*", "--format", "{{.Repository}}:{{.Tag}}"]
+    images = compose.captured(["docker", "image", "ls", *shown]).stdout.split()
+    if images:  # those that another lab uses stay
+        compose.captured(["docker", "image", "rm", *images])
     compose.captured(["docker", "builder", "prune", "--force"], timeout_s=120)
     for folder in (".lab", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"):
         shutil.rmtree(ROOT / folder, ignore_errors=True)
