@@ -4,6 +4,7 @@ import email.message
 import email.utils
 import functools
 import http.client
+import itertools
 import os
 import re
 import signal
@@ -59,8 +60,17 @@ def file_server(start_once: StartServer, folder: Path) -> Server:
     return start_once(MODULE, "--pages", str(folder), "--send-timeout", "150ms")
 
 
+_numbers = itertools.count(1)
+
+
 def connect(server: Server, timeout_s: float = 5.0) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout_s)
+    """Connect from an address that no connection had before, so that it stands in the log once.
+
+    Ports alone come again: after 4,000 connections, each seventh time.
+    """
+    number = next(_numbers)
+    source = f"127.1.{number >> 8}.{number & 255}" if sys.platform == "linux" else ""
+    return socket.create_connection(("127.0.0.1", server.port), timeout_s, (source, 0))
 
 
 def address(connection: socket.socket) -> str:
