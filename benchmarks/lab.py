@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.__main__ import FAST_LAYERS
 from lab.settings import image
 from tests.lab.driver import ROOT, Lab, engine
 
@@ -68,7 +69,7 @@ def _image() -> Row:
 
 
 def _fast_layers() -> Row:
-    argv = [sys.executable, "-m", "pytest", "-q", "tests/pure", "tests/loopback"]
+    argv = [sys.executable, "-m", "pytest", "-q", "-n", "auto", *FAST_LAYERS]
 
     def run() -> None:
         subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
