@@ -1,8 +1,9 @@
 """The sidecar that degrades a server's network, and proves that it did.
 
 It joins the network namespace of the server's container with the one capability NET_ADMIN and
-shapes what leaves the interface: one way, from the server towards its clients. What is asked for is
-written in the words of ``tc netem``; what is in effect is always read back from the kernel.
+shapes what passes the interface, each direction by itself: ``from_server`` what leaves, towards the
+clients, ``to_server`` what comes in. What is asked for is written in the words of ``tc netem``;
+what is in effect is always read back from the kernel.
 
 ::
 
@@ -10,7 +11,7 @@ written in the words of ``tc netem``; what is in effect is always read back from
                      |                                                    |
                      +---- readback.py (pure): every field compared ------+
 
-``sidecar.py`` holds the two together: set, show, check, and the loop that looks when
+``sidecar.py`` holds the two together: set, apply, reset, show, check, and the loop that looks when
 the kernel tells of a change (``changes.py``).
 """
 
