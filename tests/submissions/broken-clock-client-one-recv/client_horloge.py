@@ -1,0 +1,25 @@
+# Exercice 2 : client d'horloge, affiche la difference entre les deux horloges
+import socket
+import time
+
+HOTE = "localhost"
+PORT = 1236
+
+n = int(input("Combien de fois demander l'heure ? "))
+
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+s.connect((HOTE, PORT))
+
+for i in range(n):
+    s.sendall(b"what time is it?\n")
+    ligne = s.recv(100)
+    ici = time.time()
+    heure = ligne.decode().strip()
+    print("Heure du serveur :", heure)
+    la_bas = time.mktime(time.strptime(heure))
+    # le serveur ne donne que les secondes
+    print("Difference :", int(ici) - int(la_bas), "s")
+    time.sleep(0.2)
+
+s.close()
+print("Termine")

@@ -1,0 +1,39 @@
+# Exercice 2 : serveur d'horloge TCP, avec des threads
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+PORT = 1236
+
+
+def servir(connexion, adresse):
+    print("Nouveau client", adresse)
+    recu = b""
+    try:
+        while True:
+            donnees = connexion.recv(1024)
+            if not donnees:
+                break
+            recu = recu + donnees
+            # TCP est un flux : une question se termine par "?"
+            while b"?" in recu:
+                question, recu = recu.split(b"?", 1)
+                heure = time.ctime()
+                connexion.sendall((heure + "\n").encode())
+            recu = recu[-1000:]
+    except OSError as erreur:
+        print("Client", adresse, "perdu :", erreur)
+    connexion.close()
+    print("Fin du client", adresse)
+
+
+ecoute = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+ecoute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+ecoute.bind(("0.0.0.0", PORT))
+ecoute.listen(50)
+print("Serveur d'horloge sur le port", PORT)
+
+groupe = ThreadPoolExecutor(max_workers=2)
+while True:
+    connexion, adresse = ecoute.accept()
+    groupe.submit(servir, connexion, adresse)

@@ -1,0 +1,3 @@
+prises = []
+while True:
+    prises.append(bytearray(b"x") * (16 << 20))

@@ -1,0 +1,1 @@
+../correct-procedural/serveur_udp.py
