@@ -68,6 +68,26 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 print(sent, errors)
 """
 
+TCP_RECEIVER = f"""
+import socket, sys
+with socket.create_server((sys.argv[1], {PORT})) as s:
+    s.settimeout(20)
+    print("ready", flush=True)
+    c, _ = s.accept()
+    with c:
+        c.settimeout(20)
+        count = 0
+        while data := c.recv(65536):
+            count += len(data)
+print(count)
+"""
+
+TCP_SENDER = f"""
+import socket, sys
+with socket.create_connection((sys.argv[1], {PORT}), 20) as s:
+    s.sendall(bytes(int(sys.argv[2])))
+"""
+
 
 @dataclass
 class Namespaces:
@@ -176,6 +196,21 @@ class Namespaces:
             argv = self._sender_argv(direction, str(count))
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
             return int(done.stdout.split()[1]), arrived()
+
+    def transfer(self, size: int, direction: str = "from_server") -> None:
+        """Send ``size`` bytes that way, over TCP."""
+        namespace = self.client if direction == "from_server" else self.server
+        argv = self._argv((sys.executable, "-c", TCP_RECEIVER, TARGETS[direction]), namespace)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as receiver:
+            try:
+                assert receiver.stdout is not None
+                assert receiver.stdout.readline() == "ready\n"
+                source = self.server if direction == "from_server" else self.client
+                program = (sys.executable, "-c", TCP_SENDER, TARGETS[direction], str(size))
+                self.run(*program, namespace=source)
+                assert int(receiver.stdout.read()) == size
+            finally:
+                receiver.kill()
 
     @contextlib.contextmanager
     def _receiver(self, direction: str) -> Iterator[Callable[[], int]]:

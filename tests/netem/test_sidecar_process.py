@@ -3,8 +3,6 @@
 import concurrent.futures
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,23 +158,7 @@ def test_what_is_not_changed_keeps_its_counters_and_its_time(pair: Namespaces) -
 def test_tcp_sends_single_packets(pair: Namespaces) -> None:
     """2 MB are at least 1,380 packets of 1,448 bytes; in super-packets they would be some 40."""
     pair.set("loss 0%")
-    receiver = (
-        "import socket, threading\n"
-        "with socket.create_server(('192.0.2.2', 6000)) as s:\n"
-        "    s.settimeout(20); print('ready', flush=True); c, _ = s.accept()\n"
-        "    with c:\n"
-        "        c.settimeout(20)\n"
-        "        while c.recv(65536): pass\n"
-    )
-    sender = (
-        "import socket\n"
-        "with socket.create_connection(('192.0.2.2', 6000), 20) as s: s.sendall(bytes(2_000_000))"
-    )
-    argv = ["ip", "netns", "exec", pair.client, sys.executable, "-c", receiver]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        pair.run(sys.executable, "-c", sender)
+    pair.transfer(2_000_000)
     assert pair.shown()["counters"]["sent_packets"] >= 2_000_000 // 1448
 
 

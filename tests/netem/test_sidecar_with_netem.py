@@ -123,6 +123,22 @@ def _round_trip_s(pair: Namespaces) -> float:
     return float(pair.run(sys.executable, "-c", program, namespace=pair.client).stdout)
 
 
+def test_what_tcp_hands_over_in_one_piece_comes_in_as_packets(pair: Namespaces) -> None:
+    """2 MB are at least 1,380 packets of 1,448 bytes; in super-packets they would be some 40."""
+    pair.set("loss 0%", "to_server")
+    pair.transfer(2_000_000, "to_server")
+    assert pair.shown("to_server")["counters"]["sent_packets"] >= 2_000_000 // 1448
+
+
+def test_a_whole_piece_is_not_lost_with_one_of_its_packets(pair: Namespaces) -> None:
+    """At 2 % of packets the transfer goes on; what is lost are single packets, about 2 %."""
+    pair.set("loss 2%", "to_server")
+    pair.transfer(2_000_000, "to_server")
+    counters = pair.shown("to_server")["counters"]
+    total = counters["sent_packets"] + counters["dropped_packets"]
+    assert counters["dropped_packets"] in accepted(total, 0.02)
+
+
 def test_nothing_but_what_comes_in_goes_through_the_device_for_it(pair: Namespaces) -> None:
     """The device has no address and sends nothing by itself: that would draw from a seed."""
     pair.set("loss 0%", "to_server")
