@@ -3,8 +3,9 @@
 Compose reads a setting from the environment, then from ``.env``, then from ``compose.yaml``. A lab
 started with a variable set in the shell would therefore be recreated with the defaults by a later
 plain ``docker compose run``. So ``make up`` writes what it was given into a block of its own in
-``.env``, and ``make down`` takes the block out again. Other lines of ``.env`` are the user's and
-are never touched.
+``.env``, and ``make down`` takes the block out again. What a scenario tells the servers stands in a
+second block below it, so that it wins, until another scenario takes its place. Other lines of
+``.env`` are the user's and are never touched.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ SETTINGS = (
 """Every variable that ``compose.yaml`` takes from the user."""
 
 _BLOCK_START = '# >>> given to "make up"; "make down" removes this block'
+_SCENARIO_START = '# >>> told by the scenario in effect; "make reset" removes this block'
 _BLOCK_END = "# <<<"
 
 
@@ -77,6 +79,7 @@ def record(environment: Mapping[str, str]) -> dict[str, str]:
     """
     path = env_file()
     lines = _lines(path)
+    users, recorded, told = _parts(lines)
     present = _assignments(lines)
     given = {name: environment[name] for name in SETTINGS if environment.get(name)}
     for name, value in given.items():
@@ -88,11 +91,24 @@ def record(environment: Mapping[str, str]) -> dict[str, str]:
             )
     new = {name: value for name, value in given.items() if present.get(name) != value}
     if new:
-        outside, recorded = _split(lines)
-        merged = _assignments(recorded) | new
-        block = [f"{name}='{merged[name]}'" for name in SETTINGS if name in merged]
-        _write(path, [*outside, _BLOCK_START, *block, _BLOCK_END])
+        still_told = {name: value for name, value in told.items() if name not in new}
+        _write(path, _joined(users, recorded | new, still_told))
     return new
+
+
+def told_by_scenario() -> dict[str, str]:
+    """Return the settings of the scenario in effect."""
+    return _parts(_lines(env_file()))[2]
+
+
+def tell(settings: Mapping[str, str]) -> None:
+    """Put the settings of a scenario in the place of those of the one before."""
+    path = env_file()
+    lines = _lines(path)
+    users, recorded, _ = _parts(lines)
+    wanted = _joined(users, recorded, settings)
+    if wanted != lines:
+        _write(path, wanted)
 
 
 @contextlib.contextmanager
@@ -109,12 +125,12 @@ def kept_only_if_all_goes_well() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Remove the block, and the file when nothing else is in it."""
+    """Remove both blocks, and the file when nothing else is in it."""
     path = env_file()
     lines = _lines(path)
-    outside, _ = _split(lines)
-    if outside != lines:
-        _write(path, outside)
+    users, _, _ = _parts(lines)
+    if users != lines:
+        _write(path, users)
 
 
 def _lines(path: Path) -> list[str]:
@@ -133,11 +149,27 @@ def _write(path: Path, lines: list[str]) -> None:
     temporary.replace(path)
 
 
-def _split(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Return the user's lines and the lines of the block."""
-    if _BLOCK_START not in lines:
+def _parts(lines: list[str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Return the user's lines, what make up was given, and what a scenario told."""
+    outside, recorded = _split(lines, _BLOCK_START)
+    users, told = _split(outside, _SCENARIO_START)
+    return users, _assignments(recorded), _assignments(told)
+
+
+def _joined(users: list[str], recorded: Mapping[str, str], told: Mapping[str, str]) -> list[str]:
+    lines = list(users)
+    for start, values in ((_BLOCK_START, recorded), (_SCENARIO_START, told)):
+        if values:
+            block = [f"{name}='{values[name]}'" for name in SETTINGS if name in values]
+            lines += [start, *block, _BLOCK_END]
+    return lines
+
+
+def _split(lines: list[str], beginning: str) -> tuple[list[str], list[str]]:
+    """Return the lines around a block and the lines in it."""
+    if beginning not in lines:
         return lines, []
-    start = lines.index(_BLOCK_START)
+    start = lines.index(beginning)
     tail = lines[start + 1 :]
     end = tail.index(_BLOCK_END) if _BLOCK_END in tail else len(tail)
     return lines[:start] + tail[end + 1 :], tail[:end]
