@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM DIRECTION SECONDS
+export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem reset logs shell doctor test test-vm bench fuzz lint clean
+.PHONY: help up down netem scenario reset logs shell doctor test test-vm bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ down: ## stop and remove the lab: containers, network, volume
 
 netem: ## show the network, or change it: SERVICE=udp NETEM="loss 30% delay 100ms" DIRECTION=to_server
 	@$(LAB) netem
+
+scenario: ## list the network conditions, or put one into effect and prove it: NAME=satellite (off)
+	@$(LAB) scenario
 
 reset: ## bring back what make up set up, after any crash: every network, every server
 	@$(LAB) reset

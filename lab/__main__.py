@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from lab import compose, impairment, lifecycle
+from lab import compose, conditions, impairment, lifecycle
 from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.settings import ROOT
@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
         "clean": _clean,
         "netem": _netem,
         "reset": _reset,
+        "scenario": _scenario,
         "logs": _logs,
         "shell": _shell,
         "test": _test,
@@ -71,6 +72,10 @@ def _reset(_: list[str]) -> int:
     ensure_engine()
     impairment.reset()
     return 0
+
+
+def _scenario(_: list[str]) -> int:
+    return conditions.scenario_command()
 
 
 def _logs(_: list[str]) -> int:

@@ -6,7 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lab import compose
+from lab import compose, settings
 from lab.errors import LabError
 from lab.settings import EXERCISES, PORTS
 
@@ -68,6 +68,7 @@ def reset() -> None:
     _must_up(*(f"{exercise}-net" for exercise in EXERCISES))
     with ThreadPoolExecutor(thread_name_prefix="reset") as pool:
         list(pool.map(_reset, EXERCISES))
+    settings.tell({})
     _must_up("--wait")
     print_table()
 

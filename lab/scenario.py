@@ -4,6 +4,7 @@
 
     description = "one sentence for the list"
     source = "the measurement that the figures are from, or why these were chosen"
+    seed = 1                             # optional: the same losses again, where kernel and tc can
 
     [all]                                # or [udp], [clock], [http]; the narrower one wins
     to_server = "loss 1%"                # tc netem's words; not named: unimpaired
@@ -44,6 +45,7 @@ OFF = "off"
 PARTITION = "loss 100%"
 ALL = "all"
 LONGEST_DESCRIPTION = 200
+LARGEST_SEED = 2**32
 
 _GOOD_NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
@@ -92,7 +94,7 @@ class Scenario:
         """Whether it works on a kernel without netem, too."""
         networks = [self.network, *(step.network for step in self.timeline)]
         return all(
-            impairment is None or replace(impairment, seed=None).is_loss_alone
+            impairment is None or impairment.is_loss_alone
             for network in networks
             for link in network.values()
             for impairment in map(link.impairment, DIRECTIONS)
@@ -180,16 +182,27 @@ class _Reader:
                 f"it is not TOML: {error}",
                 'keys = "values in quotation marks", [tables] in brackets; docs/scenarios.md',
             ) from None
-        self._only(document, ("description", "source", ALL, *EXERCISES, "timeline"), "")
+        known = ("description", "source", "seed", ALL, *EXERCISES, "timeline")
+        self._only(document, known, "")
+        seed = self._seed(document)
         network = self._network(document)
         return Scenario(
             name=name,
             description=self._sentence(document, "description", "what the list shows"),
             source=self._sentence(document, "source", "a published measurement, or why"),
-            network=network,
+            network=_seeded(network, seed),
             settings=self._all_settings(document),
-            timeline=self._timeline(document, network),
+            timeline=tuple(
+                replace(step, network=_seeded(step.network, seed))
+                for step in self._timeline(document, network)
+            ),
         )
+
+    def _seed(self, document: Mapping[str, Any]) -> int | None:
+        seed = document.get("seed")
+        if seed is None or (type(seed) is int and 0 < seed <= LARGEST_SEED):
+            return seed
+        raise self._wrong("seed", f"{seed!r} is no seed", f"a whole number, 1 to {LARGEST_SEED}")
 
     def _network(self, document: Mapping[str, Any]) -> dict[str, Link]:
         general = self._table(document, ALL)
@@ -341,6 +354,26 @@ def _log_style(text: str) -> str:
     if text not in LOG_STYLES:
         raise ValueError(f"choose from {', '.join(LOG_STYLES)}")
     return text
+
+
+def _seeded(network: Network, seed: int | None) -> dict[str, Link]:
+    """Return the network with a seed for whatever is drawn, and another one for each direction.
+
+    With the same one, both ways would lose the same packets.
+    """
+    found = dict(network)
+    if seed is None:
+        return found
+    for number, exercise in enumerate(EXERCISES):
+        for other, direction in enumerate(DIRECTIONS):
+            words = getattr(network[exercise], direction)
+            impairment = meaning(words)
+            if impairment is None or words == PARTITION:
+                continue
+            if impairment.is_random and impairment.seed is None:
+                own = seed + number * len(DIRECTIONS) + other
+                found[exercise] = replace(found[exercise], **{direction: f"{words} seed {own}"})
+    return found
 
 
 def _changes(before: Network, after: Network, base: Network) -> str:

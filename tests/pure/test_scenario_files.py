@@ -130,6 +130,28 @@ def test_a_mistake_names_file_key_what_was_wrong_and_what_would_be_right(
     assert right in caught.value.remedy
 
 
+def test_one_seed_gives_each_direction_its_own_wherever_something_is_drawn() -> None:
+    one = scenario(
+        'seed = 5\n[all]\nfrom_server = "loss 3%"\n[udp]\nto_server = "loss 1% seed 77"\n'
+        '[clock]\nto_server = "delay 1ms"\n[[timeline]]\nat = "1s"\nall = "partition"\n'
+        '[[timeline]]\nat = "2s"\nudp = "heal"\n'
+    )
+    assert one.network == {
+        "udp": Link("loss 1% seed 77", "loss 3% seed 6"),
+        "clock": Link("delay 1ms", "loss 3% seed 8"),
+        "http": Link("off", "loss 3% seed 10"),
+    }
+    assert one.timeline[1].network["udp"] == one.network["udp"]
+    assert one.timeline[1].changes == "udp: heal"
+    assert scenario('seed = 5\n[all]\nto_server = "loss 1%"').is_loss_alone
+
+
+@pytest.mark.parametrize("seed", ["0", "-1", "1.5", '"7"', "true", str(2**33)])
+def test_a_seed_is_a_whole_number_that_netem_takes(seed: str) -> None:
+    with pytest.raises(LabError, match="seed: .* is no seed"):
+        scenario(f"seed = {seed}")
+
+
 def test_description_and_source_are_required() -> None:
     for text, key in (('source = "s"', "description"), ('description = "d"', "source")):
         with pytest.raises(LabError, match=f"{key}: it is missing"):
