@@ -41,8 +41,9 @@ from lab.settings import EXERCISES, ROOT
 from lab.sidecars import Kept, Refused
 from services.events import timestamp
 
-LOOK_BEFORE_STEP_S = 1.0
-"""So long before a step of a timeline it is read back whether all is still as it should be."""
+LOOK_BEFORE_STEP_S = 2.0
+"""So long before a step of a timeline it is read back whether all is still as it should be, and the
+sidecars are made ready."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def measured(
         yield receipt
     except BaseException as error:
         with _undisturbed():
-            run.end(cut_short=type(error).__name__)
+            run.end(cut_short="" if isinstance(error, Refused) else type(error).__name__)
             receipt |= run.receipt()
         raise
     run.end()
@@ -267,6 +268,10 @@ class Run:
             if prober is not None:
                 prober.close()
         self._settings = server_settings()
+        # What stays behind if this is killed.
+        self._cut_short = "the run has not ended"
+        receipts.write(self.receipt(), self.folder)
+        self._cut_short = ""
 
     def _calibrate(self, containers: Mapping[str, str], prober: Prober) -> None:
         begun = time.monotonic()
@@ -304,8 +309,13 @@ class Run:
         for number, step in enumerate(self.scenario.timeline, 1):
             _wait_until(begun + step.at_s - LOOK_BEFORE_STEP_S)
             self._close_stretch()
-            _wait_until(begun + step.at_s)
-            answers = sidecars.apply(_orders(self.scenario, step.network, self._exercises))
+            ready = sidecars.Ready(self._exercises)
+            try:
+                _wait_until(begun + step.at_s)
+                orders = _orders(self.scenario, step.network, self._exercises)
+                answers = ready.apply(orders)
+            finally:
+                ready.dismiss()
             done_s = time.monotonic() - begun
             self._now = {e: step.network[e] for e in self._exercises}
             self._since = {e: answer.receipt for e, answer in answers.items()}
@@ -422,9 +432,9 @@ def _put_into_effect(scenario: Scenario) -> int:
                 restore(run.before)
                 say("what was before is in effect again")
         return 128 + (ended_by or signal.SIGINT)
-    except LabError:
+    except LabError as error:
         with _undisturbed():
-            run.end(cut_short="error")
+            run.end(cut_short="" if isinstance(error, Refused) else error.cause)
             if run.before.kept:
                 restore(run.before)
         raise
@@ -432,7 +442,7 @@ def _put_into_effect(scenario: Scenario) -> int:
         signal.signal(signal.SIGTERM, before)
     receipt = run.receipt()
     if scenario.timeline:
-        print(receipts.essence(receipt))
+        print(receipts.headline(receipt))
     print(f"receipt: {_shown(folder / 'receipt.json')}")
     return 0 if receipt["valid"] or receipt["verdict"] == "cannot tell" else 1
 
@@ -452,7 +462,7 @@ def listing() -> str:
         needs = "" if scenario.is_loss_alone else " (needs netem)"
         lines.append(f"{mark} {scenario.name:<{widest}}  {scenario.description}{needs}")
     if name:
-        lines.append(f"* {changed or 'is in effect'}; make scenario NAME=off ends it")
+        lines.append(f"* {changed or f'{name} is in effect'}; make scenario NAME=off ends it")
     else:
         lines.append("None is in effect. make scenario NAME=exam puts one into effect.")
     return "\n".join(lines)
@@ -481,8 +491,10 @@ def in_effect() -> tuple[str, str]:
     ]
     bad = [exercise for exercise, r in shown.items() if r["verdict"] != "in effect"]
     if bad:
-        return name, f"NOT in effect for {', '.join(bad)} (make netem says why)"
-    return name, f"was changed since ({'; '.join(other)})" if other else ""
+        return name, f"{name} is NOT in effect for {', '.join(bad)} (make netem says why)"
+    ways = len(DIRECTIONS) * len(EXERCISES)
+    changed = f"{name} was changed since ({len(other)} of {ways} ways, as {''.join(other[:1])})"
+    return name, changed if other else ""
 
 
 @contextlib.contextmanager

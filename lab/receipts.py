@@ -269,6 +269,17 @@ def write(receipt: Mapping[str, Any], folder: Path) -> Path:
 
 def essence(receipt: Mapping[str, Any]) -> str:
     """Return the receipt in a few lines."""
+    lines = [headline(receipt), *_table(receipt)]
+    if told := receipt["scenario"]["settings"]:
+        lines.append("servers: " + " ".join(f"{name}={value}" for name, value in told.items()))
+    if receipt["kernel"]:
+        versions = ", ".join(f"{name} {receipt[name]}" for name in ("kernel", "tc", "nft"))
+        lines.append(versions)
+    return "\n".join(lines)
+
+
+def headline(receipt: Mapping[str, Any]) -> str:
+    """Return the verdict, and a line for each reason why it is not a better one."""
     how = []
     if receipt["applied_s"] is not None:
         how.append(f"applied in {receipt['applied_s']:.2f} s")
@@ -279,12 +290,6 @@ def essence(receipt: Mapping[str, Any]) -> str:
     shown = verdict if verdict == "in effect" else verdict.upper()
     lines = [f"{receipt['name']}: {shown}" + (f" ({'; '.join(how)})" if how else "")]
     lines += [f"  because {reason}" for reason in receipt["because"]]
-    lines += _table(receipt)
-    if told := receipt["scenario"]["settings"]:
-        lines.append("servers: " + " ".join(f"{name}={value}" for name, value in told.items()))
-    if receipt["kernel"]:
-        versions = ", ".join(f"{name} {receipt[name]}" for name in ("kernel", "tc", "nft"))
-        lines.append(versions)
     return "\n".join(lines)
 
 

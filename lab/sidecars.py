@@ -6,13 +6,14 @@ the network that they shape.
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab import compose
 from lab.errors import LabError
 from services.netem.impairment import parse
+from services.netem.kernel import REMEDY
 
 FORMAT = 2
 """Of the sidecar's receipts: this is the one that is understood here."""
@@ -69,55 +70,73 @@ def running() -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
-def apply(orders: Mapping[str, Mapping[str, str]]) -> dict[str, Answer]:
-    """Change the networks of several servers at the same time; return exercise: answer.
+class Ready:
+    """Sidecars that are started and wait for their orders, so that a change comes on the moment.
 
-    Each sidecar does all that it is told or nothing. If one refuses, or at Ctrl-C, those that have
-    changed already are put back. Those that ask the most of the kernel come first, so that a kernel
-    that cannot do it refuses before anything has changed. Raises Refused.
+    Starting takes most of the time that a change takes.
     """
-    containers = _containers(orders)
-    answers: dict[str, Answer] = {}
-    try:
-        for need in sorted({_need(order) for order in orders.values()}, reverse=True):
-            now = {e: order for e, order in orders.items() if _need(order) == need}
-            _apply(containers, now, answers)
-    except BaseException:
-        if answers:
-            before = {exercise: answer.before.order() for exercise, answer in answers.items()}
-            _apply(containers, before, {})
-        raise
-    return answers
 
+    def __init__(self, exercises: Iterable[str]) -> None:
+        containers = _containers(tuple(exercises))
+        argv = ["sh", "-c", WITH_WHAT_WAS_KEPT, "sh", *COMMAND, "apply", "--json"]
+        self._waiting = {e: _started(container, argv) for e, container in containers.items()}
 
-def _apply(
-    containers: Mapping[str, str],
-    orders: Mapping[str, Mapping[str, str]],
-    answers: dict[str, Answer],
-) -> None:
-    """Change these at the same time, and add to ``answers`` whatever has changed."""
-    argv = ["sh", "-c", WITH_WHAT_WAS_KEPT, "sh", *COMMAND, "apply", "--json"]
-    started = {
-        exercise: _started(containers[exercise], argv, json.dumps(order))
-        for exercise, order in orders.items()
-    }
-    refusals: dict[str, tuple[int, str]] = {}
-    interrupted: KeyboardInterrupt | None = None
-    for exercise, process in started.items():
+    def apply(self, orders: Mapping[str, Mapping[str, str]]) -> dict[str, Answer]:
+        """Change the networks of several servers at the same time; return exercise: answer.
+
+        Each sidecar does all that it is told or nothing. If one refuses, or at Ctrl-C, those that
+        have changed already are put back. Those that ask the most of the kernel come first, so
+        that a kernel that cannot do it refuses before anything has changed. Raises Refused.
+        """
+        answers: dict[str, Answer] = {}
         try:
-            out, complaint = _finished(process)
-        except KeyboardInterrupt as signalled:  # first see what has changed
-            interrupted = signalled
-            out, complaint = _finished(process)
-        kept, _, receipt = out.rstrip("\n").rpartition("\n")
-        if process.returncode in (0, 1) and receipt.startswith("{"):
-            answers[exercise] = Answer(_receipt(exercise, receipt), _kept(kept))
-        else:
-            refusals[exercise] = (process.returncode, complaint)
-    if interrupted is not None:
-        raise interrupted
-    if refusals:
-        raise _refusal(refusals)
+            for need in sorted({_need(order) for order in orders.values()}, reverse=True):
+                now = {e: order for e, order in orders.items() if _need(order) == need}
+                self._apply(now, answers)
+        except BaseException:
+            if answers:
+                before = {exercise: answer.before.order() for exercise, answer in answers.items()}
+                Ready(before)._apply(before, {})
+            raise
+        finally:
+            self.dismiss()
+        return answers
+
+    def dismiss(self) -> None:
+        """Let those go that have been told nothing: without orders they change nothing."""
+        for process in self._waiting.values():
+            _tell(process, "")
+            _finished(process)
+        self._waiting = {}
+
+    def _apply(self, orders: Mapping[str, Mapping[str, str]], answers: dict[str, Answer]) -> None:
+        """Change these at the same time, and add to ``answers`` whatever has changed."""
+        told = {}
+        for exercise, order in orders.items():
+            told[exercise] = self._waiting.pop(exercise)
+            _tell(told[exercise], json.dumps(order))
+        refusals: dict[str, tuple[int, str]] = {}
+        interrupted: KeyboardInterrupt | None = None
+        for exercise, process in told.items():
+            try:
+                out, complaint = _finished(process)
+            except KeyboardInterrupt as signalled:  # first see what has changed
+                interrupted = signalled
+                out, complaint = _finished(process)
+            kept, _, receipt = out.rstrip("\n").rpartition("\n")
+            if process.returncode in (0, 1) and receipt.startswith("{"):
+                answers[exercise] = Answer(_receipt(exercise, receipt), _kept(kept))
+            else:
+                refusals[exercise] = (process.returncode, complaint)
+        if interrupted is not None:
+            raise interrupted
+        if refusals:
+            raise _refusal(refusals)
+
+
+def apply(orders: Mapping[str, Mapping[str, str]]) -> dict[str, Answer]:
+    """Start sidecars and have them do this at once: ``Ready.apply``."""
+    return Ready(orders).apply(orders)
 
 
 def _need(order: Mapping[str, str]) -> int:
@@ -133,15 +152,14 @@ def _need(order: Mapping[str, str]) -> int:
     )
 
 
-def show(exercises: Mapping[str, Any] | tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def show(exercises: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return exercise: receipt of what is in effect now. Raises LabError."""
-    containers = _containers(exercises)
-    started = {
-        exercise: _started(containers[exercise], [*COMMAND, "show", "--json"])
-        for exercise in exercises
-    }
+    argv = [*COMMAND, "show", "--json"]
+    containers = _containers(tuple(exercises))
+    started = {exercise: _started(container, argv) for exercise, container in containers.items()}
     receipts = {}
     for exercise, process in started.items():
+        _tell(process, "")
         out, complaint = _finished(process)
         if not out.startswith("{"):
             raise LabError(
@@ -153,7 +171,7 @@ def show(exercises: Mapping[str, Any] | tuple[str, ...]) -> dict[str, dict[str, 
     return receipts
 
 
-def _containers(exercises: Mapping[str, Any] | tuple[str, ...]) -> dict[str, str]:
+def _containers(exercises: Sequence[str]) -> dict[str, str]:
     found = running()
     missing = [exercise for exercise in exercises if f"{exercise}-netem" not in found]
     if missing:
@@ -165,8 +183,8 @@ def _containers(exercises: Mapping[str, Any] | tuple[str, ...]) -> dict[str, str
     return {exercise: found[f"{exercise}-netem"] for exercise in exercises}
 
 
-def _started(container: str, argv: list[str], text: str = "") -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
+def _started(container: str, argv: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         ["docker", "exec", "--interactive", container, *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -174,14 +192,17 @@ def _started(container: str, argv: list[str], text: str = "") -> "subprocess.Pop
         text=True,
         start_new_session=True,  # Ctrl-C is for us: a change is finished, and then taken back
     )
+
+
+def _tell(process: "subprocess.Popen[str]", text: str) -> None:
+    """Write the standard input of a process, all of it."""
     assert process.stdin is not None
     try:
-        process.stdin.write(text)
-        process.stdin.close()
+        with process.stdin as stdin:
+            stdin.write(text)
     except BrokenPipeError:  # it has ended already; its status says why
         pass
-    process.stdin = None
-    return process
+    process.stdin = None  # so that nobody closes it again
 
 
 def _finished(process: "subprocess.Popen[str]") -> tuple[str, str]:
@@ -222,15 +243,17 @@ def _kept(text: str) -> Kept:
 
 
 def _refusal(refusals: Mapping[str, tuple[int, str]]) -> Refused:
-    reasons: dict[str, list[str]] = {}
+    """Return the refusals as one error: those by the kernel are all alike, so one will do."""
+    by_kernel = [e for e, (status, _) in refusals.items() if status == NOT_ON_THIS_KERNEL]
+    causes = []
     for exercise, (_, complaint) in refusals.items():
+        who = exercise
+        if exercise in by_kernel:
+            if exercise != by_kernel[0]:
+                continue
+            who = ", ".join(by_kernel)
+            complaint = complaint.replace(REMEDY, "").strip()
         said = complaint.removeprefix(f"{exercise}-netem: ").removeprefix("the old setting stays: ")
-        reasons.setdefault(said, []).append(exercise)
-    cause = "\n".join(f"{', '.join(who)}: {why}" for why, who in reasons.items())
-    by_kernel = any(status == NOT_ON_THIS_KERNEL for status, _ in refusals.values())
-    remedy = (
-        "a kernel with netem (make doctor says how), or words of loss alone"
-        if by_kernel
-        else "correct the words; nothing has changed"
-    )
-    return Refused("changing the network", cause, remedy, by_kernel)
+        causes.append(f"{who}: {said}")
+    remedy = REMEDY if by_kernel else "correct that; nothing has changed"
+    return Refused("changing the network", "\n".join(causes), remedy, bool(by_kernel))
