@@ -49,7 +49,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lab import compose
@@ -99,6 +99,7 @@ TRAIN_BYTES = 1000
 TRAINS = 3
 TRAIN_SPAN_S = 0.04
 LONGEST_TRAIN = 200
+UNLIMITED_TRAIN = 20
 
 QUANTILES = (0.1, 0.5, 0.9)
 UNIFORM = (-0.8, 0.0, 0.8)
@@ -128,14 +129,15 @@ class Check:
 class Observation:
     """What one direction's probes underwent.
 
-    ``delays_s`` are those of the first copy of each probe that arrived, by number; ``trains`` the
-    arrivals of each train, in seconds. ``overflowed`` probes found the receiver's buffer full.
+    ``delays_s`` are those of the first copy of each probe that arrived, by number; ``trains`` has
+    arrival and delay of each packet of each train. ``overflowed`` probes found the receiver's
+    buffer full.
     """
 
     sent: int
     copies: Mapping[int, int]
     delays_s: Mapping[int, float]
-    trains: Sequence[Sequence[float]] = ()
+    trains: Sequence[Sequence[tuple[float, float]]] = ()
     interfaces: Mapping[str, int] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
     overflowed: int = 0
@@ -172,7 +174,7 @@ class Judged:
 def plan(impairment: Impairment | None, peer: tuple[str, int] = ("", 0)) -> Order:
     """Return how many probes to send, and how fast, so as to see this impairment in seconds."""
     if impairment is None:
-        return _paced(peer, FEWEST, FASTEST_PPS)
+        return _with_trains(_paced(peer, FEWEST, FASTEST_PPS), Impairment())
     smallest = [
         loss
         for loss in (impairment.loss, impairment.corrupt, impairment.duplicate)
@@ -187,18 +189,25 @@ def plan(impairment: Impairment | None, peer: tuple[str, int] = ("", 0)) -> Orde
         pps = min(pps, SHARE_OF_RATE * rate / (PROBE_BYTES + HEADERS_BYTES))
     if (longest_s := longest_delay_s(impairment)) > 0:
         pps = min(pps, max(2.0, impairment.limit / 2 / longest_s))
-    order = _paced(peer, count, pps)
-    if not rate or impairment.cell_size_bytes:
+    return _with_trains(_paced(peer, count, pps), impairment)
+
+
+def _with_trains(order: Order, impairment: Impairment) -> Order:
+    packets, packet_s = UNLIMITED_TRAIN, 0.0
+    if rate := impairment.rate_bytes_per_s:
+        packet_s = (TRAIN_BYTES + HEADERS_BYTES + impairment.packet_overhead_bytes) / rate
+        packets = int(min(max(TRAIN_SPAN_S / packet_s, 8), LONGEST_TRAIN))
+    packets = min(packets, impairment.limit // 2)
+    if packet_s * packets > 5 or packets < 2:  # slower than 13 kbit/s: it would take too long
         return order
-    packet_s = (TRAIN_BYTES + HEADERS_BYTES + impairment.packet_overhead_bytes) / rate
-    packets = int(min(max(TRAIN_SPAN_S / packet_s, 8), LONGEST_TRAIN, max(impairment.limit / 2, 2)))
-    if packet_s * packets > 5:  # slower than 13 kbit/s: a train would take too long
-        return order
-    gap_s = packet_s * packets * 1.5 + longest_s + 0.1
-    return Order(
-        peer, order.count, order.interval_ns, PROBE_BYTES,
-        TRAINS, packets, TRAIN_BYTES, round(gap_s * 1e9),
-    )  # fmt: skip
+    gap_s = packet_s * packets * 1.5 + longest_delay_s(impairment) + 0.1
+    return replace(
+        order,
+        trains=TRAINS,
+        train_packets=packets,
+        train_bytes=TRAIN_BYTES,
+        train_gap_ns=round(gap_s * 1e9),
+    )
 
 
 def _paced(peer: tuple[str, int], count: int, pps: float) -> Order:
@@ -238,8 +247,7 @@ def judged(
         checks.append(_counter_check(observation, seen_by_counters))
     checks += _loss_checks(observation, asked)
     checks += _delay_checks(observation, asked)
-    if asked.rate_bytes_per_s:
-        checks.append(_rate_check(observation, asked))
+    checks.append(_rate_check(observation, asked))
     contradicting = [check for check in checks if check.says == "contradicts"]
     summary = _summary(observation)
     if contradicting:
@@ -447,8 +455,8 @@ def _delay_checks(observation: Observation, asked: Impairment) -> list[Check]:
         low_s = max(0.0, least_s) if asked.delay_correlation else wanted_s
         high_s = (most_s if only_the_range else wanted_s) + slack_s
         interval = quantile_interval(ordered, quantile, ERROR_EACH)
-        # What holds a sender up spoils the slower ones; the quickest tenth is bound both ways.
-        too_slow = quantile == QUANTILES[0] and interval[0] > high_s
+        # What holds a sender up now and then spoils the slowest; the others are bound both ways.
+        too_slow = quantile < QUANTILES[-1] and interval[0] > high_s
         says: Says = "agrees"
         if interval[1] < low_s - EARLY_S or too_slow:
             says = "contradicts"
@@ -474,11 +482,13 @@ def _ahead_check(observation: Observation, asked: Impairment, ahead: int) -> Che
 
 
 def _rate_check(observation: Observation, asked: Impairment) -> Check:
+    if not asked.rate_bytes_per_s:
+        return _no_rate_check(observation, asked)
     rate = asked.rate_bytes_per_s
     words = _rate(rate)
     packet_s = (TRAIN_BYTES + HEADERS_BYTES + asked.packet_overhead_bytes) / rate
     spans = [
-        ((max(train) - min(train)) / (len(train) - 1), len(train))
+        ((max(train)[0] - min(train)[0]) / (len(train) - 1), len(train))
         for train in observation.trains
         if len(train) > 1
     ]
@@ -494,6 +504,17 @@ def _rate_check(observation: Observation, asked: Impairment) -> Check:
     elif wanted_s > 3 * OWN_DELAY_S and span_s < 1.5 * wanted_s + OWN_DELAY_S:
         says = "agrees"
     return Check("rate", words, f"{measured} (trains of {packets} packets)", says)
+
+
+def _no_rate_check(observation: Observation, asked: Impairment) -> Check:
+    """A rate that nobody asked for holds up the later packets of every train."""
+    holds_up = asked.jitter_s or asked.slot_max_s or asked.slot_delay_s or asked.reorder
+    growths_s = [max(train)[1] - min(train)[1] for train in observation.trains if len(train) > 1]
+    if holds_up or not growths_s:
+        return Check("rate", "none", "not told", "agrees")
+    growth_s = min(growths_s)
+    says: Says = "contradicts" if growth_s > 3 * OWN_DELAY_S else "agrees"
+    return Check("rate", "none", f"the last of a train waited {_ms(growth_s)} longer", says)
 
 
 def _percent(fraction: float) -> str:
@@ -697,9 +718,10 @@ def _observation(
     for number, delay_ns in zip(receiver["numbers"], receiver["delays_ns"], strict=True):
         if number in renumbered:
             delays_s.setdefault(renumbered[number], delay_ns / 1e9)
-    trains: list[list[float]] = [[] for _ in range(order.trains)]
-    for number, arrived_ns in receiver["train"]:
-        trains[(number - order.count) // order.train_packets].append(arrived_ns / 1e9)
+    trains: list[list[tuple[float, float]]] = [[] for _ in range(order.trains)]
+    for number, arrived_ns, delay_ns in receiver["train"]:
+        train = (number - order.count) // order.train_packets
+        trains[train].append((arrived_ns / 1e9, delay_ns / 1e9))
     return Observation(
         sent=len(renumbered),
         copies={renumbered[n]: count for n, count in copies.items() if n in renumbered},

@@ -111,17 +111,21 @@ def _largest(n: int, holds: Callable[[int], bool]) -> int:
 
 Weights = Sequence[float]
 
+MOST_ITERATIONS = 20_000
+
 
 @dataclass(frozen=True)
 class Chain:
     """A Markov chain of losses: ``step(f)`` takes values of the next states to the present ones.
 
     ``step(lost, kept)`` returns, for each state, the mean over the next packet of ``lost[next]`` if
-    it is lost and ``kept[next]`` if not.
+    it is lost and ``kept[next]`` if not. ``may_go_round``: it may have a period. Iterations then
+    stay put every other time, which changes no average and no eigenvector.
     """
 
     states: int
     step: Callable[[Weights, Weights], list[float]]
+    may_go_round: bool = True
 
     @property
     def loss(self) -> float:
@@ -145,12 +149,11 @@ class Chain:
     def _average(self, values: Weights) -> float:
         """Return the mean of a function of the state, in the long run, from the first state."""
         current = list(values)
-        for _ in range(20_000):
-            # Staying put every other time changes no average, and ends what would go in circles.
-            after = self.step(current, current)
-            change = max(abs(a - b) for a, b in zip(after, current, strict=True))
-            current = [(a + b) / 2 for a, b in zip(after, current, strict=True)]
-            if change < 1e-13:
+        for _ in range(MOST_ITERATIONS):
+            new = self._damped(self.step(current, current), current)
+            done = _furthest(new, current) < 1e-12
+            current = new
+            if done:
                 break
         return current[0]
 
@@ -159,14 +162,19 @@ class Chain:
         once = self.step([1.0] * self.states, [0.0] * self.states)
         loss = self._average(once)
         total = [0.0] * self.states
-        for _ in range(10_000):
+        for _ in range(MOST_ITERATIONS):
             after = self.step(total, total)
-            new = [(o - loss + a + t) / 2 for o, a, t in zip(once, after, total, strict=True)]
-            done = max(abs(a - b) for a, b in zip(new, total, strict=True)) < 1e-12
+            new = self._damped([o - loss + a for o, a in zip(once, after, strict=True)], total)
+            done = _furthest(new, total) < 1e-10
             total = new
             if done:
                 break
         return loss, total
+
+    def _damped(self, after: list[float], before: list[float]) -> list[float]:
+        if not self.may_go_round:
+            return after
+        return [(a + b) / 2 for a, b in zip(after, before, strict=True)]
 
     def count_bounds(self, trials: int, error: float) -> Interval:
         """Return bounds of the number lost of ``trials``: outside with at most ``error``."""
@@ -187,16 +195,20 @@ class Chain:
         factor = exp(theta)
         h = [1.0] * self.states
         low = high = 1.0
-        for _ in range(5000):
+        for _ in range(MOST_ITERATIONS):
             new = self.step([factor * value for value in h], h)
             ratios = [a / b for a, b in zip(new, h, strict=True)]
             low, high = min(ratios), max(ratios)
-            scale = max(new)
-            h = [max((a / scale + b) / 2, 1e-300) for a, b in zip(new, h, strict=True)]
-            if high - low <= 1e-13 * high:
+            if high - low <= 1e-10 * high:
                 break
+            scale = max(new)
+            h = [max(v, 1e-300) for v in self._damped([v / scale for v in new], h)]
         # Collatz and Wielandt: L <= high, whatever h; so an early end only widens the bound.
         return log(high), log(max(h) / min(h))
+
+
+def _furthest(one: Weights, other: Weights) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def _minimum(value: Callable[[float], float], start: float) -> float:
@@ -253,7 +265,7 @@ def four_states(p13: float, p31: float, p32: float, p23: float, p14: float) -> C
     return Chain(4, step)
 
 
-CELLS = 200
+CELLS = 100
 
 
 def correlated(loss: float, correlation: float) -> Chain:
@@ -287,7 +299,7 @@ def correlated(loss: float, correlation: float) -> Chain:
             result.append((integral(begin + spread) - integral(begin)) / spread)
         return result
 
-    return Chain(CELLS, step)
+    return Chain(CELLS, step, may_go_round=False)
 
 
 def reordering(share: float, gap: int) -> Chain:

@@ -375,7 +375,9 @@ def _write_observations(folder: Path, observed: Mapping[str, Mapping[str, Observ
                 "sent": seen.sent,
                 "copies": [seen.copies.get(number, 0) for number in range(seen.sent)],
                 "delays_us": {n: round(1e6 * delay_s, 1) for n, delay_s in seen.delays_s.items()},
-                "trains_s": [[at - min(train) for at in train] for train in seen.trains if train],
+                "trains_s": [
+                    [at_s - min(train)[0] for at_s, _ in train] for train in seen.trains if train
+                ],
             }
             for direction, seen in ways.items()
         }

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.calibration import ERROR, Judged, Verdict
-from lab.scenario import DIRECTIONS, Network, Scenario
+from lab.scenario import DIRECTIONS, Link, Network, Scenario
 from lab.settings import ROOT
 from services.netem.impairment import parse
 
@@ -86,7 +86,7 @@ def judge(evidence: Evidence) -> dict[str, Any]:
         doubts.append("nothing was read back")
     for stretch in evidence.stretches:
         for exercise, after in stretch.after.items():
-            wrong = _wrong_with(stretch, stretch.before[exercise], after)
+            wrong = broken(stretch.network[exercise], stretch.before[exercise], after)
             reasons += [f"{exercise}, {stretch.what}: {reason}" for reason in wrong]
     reasons += _wrong_settings(evidence)
     if evidence.cut_short:
@@ -107,15 +107,17 @@ def judge(evidence: Evidence) -> dict[str, Any]:
     return _document(evidence, verdict, [*reasons, *doubts])
 
 
-def _wrong_with(stretch: Stretch, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with one server's network, a sentence each."""
+def broken(link: Link, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what broke one server's network between two receipts of its sidecar, or before.
+
+    A sentence each; empty if it was all the time as ``link`` asks for.
+    """
     found = []
-    for when, receipt in (("at its beginning", before), ("at its end", after)):
+    for when, receipt in (("at the beginning", before), ("at the end", after)):
         if receipt["verdict"] != "in effect":
             found.append(f"not in effect {when}: {'; '.join(receipt['because'])}")
     if before["interface"] != after["interface"]:
         found.append(f"the interface was {before['interface']}, now {after['interface']}")
-    link = stretch.network[after["service"]]
     for direction in DIRECTIONS:
         was, now = before["directions"][direction], after["directions"][direction]
         place = WAYS[direction]

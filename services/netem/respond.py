@@ -115,7 +115,7 @@ class Stream:
         self._unsent: list[int] = []
         self._numbers: list[int] = []
         self._delays_ns: list[int] = []
-        self._train: list[tuple[int, int]] = []
+        self._train: list[tuple[int, int, int]] = []
         self._interfaces: Counter[int] = Counter()
         self._sources: Counter[str] = Counter()
         self._others = 0
@@ -179,7 +179,7 @@ class Stream:
         self._sources[who] += 1
         arrived_ns = arrived_ns or time.time_ns()
         if number & IN_A_TRAIN:
-            self._train.append((number & ~IN_A_TRAIN, arrived_ns))
+            self._train.append((number & ~IN_A_TRAIN, arrived_ns, arrived_ns - sent_ns))
         else:
             self._numbers.append(number)
             self._delays_ns.append(arrived_ns - sent_ns)
