@@ -1,0 +1,19 @@
+"""Judges anybody's implementation of the three exercises: docs/grading.md.
+
+::
+
+    folder -> manifest.py    what the submission says of itself (lab.toml), or is recognised
+           -> sandbox.py     its files copied into a container without network, built there
+           -> arena.py       one program in a namespace of its own, and our peer on the other end
+           -> tests/checks   the checks, pytest tests that talk to the arena and to ``judge``
+           -> verdict.py     findings, a document that grading/feedback shows
+
+The arena's namespace has no interface but ``lo``. Every address that a program was written for is
+added there, so a server that listens on localhost alone and a client with an address written into
+it both meet our peer. The peer (``grading/peer``) runs in a container of its own in that namespace;
+it alone has NET_ADMIN, to lose packets, and NET_RAW, to capture them.
+"""
+
+
+class GradingError(Exception):
+    """What the grader could not do, in a sentence that names the way out."""

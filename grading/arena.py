@@ -1,0 +1,218 @@
+"""One program and our peer in a namespace of their own."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import docker.errors
+from docker.utils.socket import STDERR, frames_iter
+
+from grading import GradingError
+from grading.images import peer_image
+from grading.manifest import Program, literal_addresses
+from grading.sandbox import LABEL, Run, Submission, close_socket
+from lab.settings import ROOT
+
+PEER_TIMEOUT_S = 60.0
+STARTS_WITHIN_S = {"java": 20.0}
+
+
+class Arena:
+    """A namespace with ``lo`` alone, the addresses that the program was written for, our peer."""
+
+    def __init__(self, submission: Submission, program: Program) -> None:
+        self.submission = submission
+        self.program = program
+        self.run: Run | None = None
+        self.runs: list[Run] = []
+        name = f"progres-lab-grading-{submission.run_id}-peer-{uuid.uuid4().hex[:6]}"
+        numeric = program.address.replace(".", "").isdigit()
+        hosts = {} if numeric or program.address == "localhost" else {program.address: "127.0.0.1"}
+        self._peer = submission.engine.containers.run(
+            peer_image(),
+            ["sleep", "infinity"],
+            name=name,
+            detach=True,
+            init=True,
+            labels={LABEL: submission.run_id},
+            network_mode="none",
+            extra_hosts=hosts,
+            user="0:0",
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN", "NET_RAW"],
+            read_only=True,
+            tmpfs={"/tmp": "size=16m"},
+            mem_limit="256m",
+            pids_limit=64,
+            volumes={str(ROOT / "grading"): {"bind": "/lab/grading", "mode": "ro"}},
+            environment={
+                "NETEM_INTERFACE": "lo",
+                "NETEM_SERVICE": "arena",
+                "NETEM_SETTINGS": "/tmp",
+            },
+        )
+        addresses = set(literal_addresses(submission.folder))
+        if numeric and not program.address.startswith("127."):
+            addresses.add(program.address)
+        for address in sorted(addresses):
+            self.execute("ip", "address", "add", f"{address}/32", "dev", "lo")
+
+    def close(self) -> None:
+        """Take it down."""
+        for run in self.runs:
+            run.stop()
+        with suppress(docker.errors.APIError):
+            self._peer.remove(force=True)
+
+    def execute(self, *argv: str) -> tuple[int, str]:
+        """Run a program on our side; return its status and output."""
+        done = self._peer.exec_run(list(argv))
+        return int(done.exit_code), done.output.decode(errors="replace")
+
+    def start(self, command: str = "") -> Run:
+        """Start the program (another command of it, if given), ending the one that ran before."""
+        if self.run is not None:
+            self.run.stop()
+        self.run = self.submission.start(self.program, self._peer.id, command=command)
+        self.runs.append(self.run)
+        return self.run
+
+    def listener(self, protocol: str) -> tuple[str, int] | None:
+        """Return address and port at which somebody listens here; None: nobody does.
+
+        The manifest's port is preferred; a program that chose another one is found all the same.
+        """
+        status, shown = self.execute("cat", f"/proc/net/{protocol}", f"/proc/net/{protocol}6")
+        wanted = {"tcp": "0A", "udp": "07"}[protocol]
+        found = []
+        for line in shown.splitlines():
+            words = line.split()
+            if len(words) > 3 and words[3] == wanted and words[1] != "local_address":
+                where, _, port = words[1].rpartition(":")
+                found.append((_dotted(where), int(port, 16)))
+        if not found:
+            return None
+        return next((f for f in found if f[1] == self.program.port), found[0])
+
+    def serving(self, protocol: str) -> tuple[str, int] | None:
+        """Start the server if it does not run; return where it listens, or None in the end."""
+        if self.run is None or not self.run.alive:
+            self.start()
+        assert self.run is not None
+        end = time.monotonic() + STARTS_WITHIN_S.get(self.program.image, 8.0)
+        while time.monotonic() < end:
+            if (found := self.listener(protocol)) is not None:
+                return found
+            if not self.run.alive:
+                return None
+            time.sleep(0.1)
+        return None
+
+    def ask(
+        self, peer: str, order: Mapping[str, Any], timeout_s: float = PEER_TIMEOUT_S
+    ) -> list[dict[str, Any]]:
+        """Run one of our clients to its end and return the events that it told.
+
+        Raises GradingError when it fails or takes too long: that is our fault, not the program's.
+        """
+        with self.peer(peer, order) as service:
+            if not service.ended.wait(timeout_s):
+                raise GradingError(f"our {peer} did not end within {timeout_s:g} s")
+        if service.complaint:
+            raise GradingError(f"our {peer} failed: {service.complaint}")
+        return service.events
+
+    @contextmanager
+    def peer(self, peer: str, order: Mapping[str, Any]) -> Iterator["Service"]:
+        """Run one of our peers meanwhile; it is ended afterwards."""
+        service = Service(self._peer, peer, order)
+        try:
+            yield service
+        finally:
+            service.stop()
+
+    @contextmanager
+    def impaired(self, words: str) -> Iterator[dict[str, Any]]:
+        """Degrade the arena's ``lo`` meanwhile; give the receipt, brought up to date at the end.
+
+        Raises GradingError without a valid receipt before or after.
+        """
+        receipt: dict[str, Any] = {"before": self._netem("set", *words.split())}
+        try:
+            yield receipt
+            receipt["after"] = self._netem("show")
+        finally:
+            with suppress(GradingError):
+                self._netem("set", "off")
+
+    def _netem(self, verb: str, *words: str) -> dict[str, Any]:
+        status, said = self.execute("python3", "-m", "services.netem", verb, *words, "--json")
+        try:
+            receipt: dict[str, Any] = json.loads(said)
+        except ValueError:
+            raise GradingError(
+                f"the network could not be degraded: {said.strip()[-500:]}"
+            ) from None
+        if status != 0 or receipt.get("verdict") != "in effect":
+            raise GradingError(f"the network is not as asked: {receipt.get('because')}")
+        return receipt
+
+
+class Service:
+    """One of our peers, while it runs."""
+
+    def __init__(self, container: Any, peer: str, order: Mapping[str, Any]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.complaint = ""
+        self.ended = threading.Event()
+        self._container = container
+        self._api = container.client.api
+        argv = ["python3", "-m", f"grading.peer.{peer}", json.dumps(dict(order))]
+        self._id = self._api.exec_create(container.id, argv, workdir="/lab")["Id"]
+        self._socket = self._api.exec_start(self._id, socket=True)
+        self._reader = threading.Thread(target=self._read, name=peer, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, event: str, timeout_s: float = 10.0) -> dict[str, Any]:
+        """Return the first event of that name. Raises GradingError when it does not come."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            for told in list(self.events):
+                if told["event"] == event:
+                    return told
+            if self.ended.is_set():
+                break
+            time.sleep(0.02)
+        raise GradingError(f"our peer did not get as far as {event!r}: {self.complaint}")
+
+    def stop(self) -> None:
+        """End it and wait until all that it told is here."""
+        if not self.ended.is_set():
+            pid = self.wait_for("started")["pid"]
+            self._container.exec_run(["sh", "-c", f"kill {pid}"])
+        self._reader.join(5)
+        close_socket(self._socket)
+
+    def _read(self) -> None:
+        rest = b""
+        errors = b""
+        for stream, piece in frames_iter(self._socket, tty=False):
+            if stream == STDERR:
+                errors = (errors + piece)[-4000:]
+                continue
+            *lines, rest = (rest + piece).split(b"\n")
+            self.events += [json.loads(line) for line in lines]
+        self.complaint = errors.decode(errors="replace").strip()
+        self.ended.set()
+
+
+def _dotted(hexadecimal: str) -> str:
+    """Return an address of /proc/net as one that can be called; any address is localhost."""
+    if len(hexadecimal) > 8:  # IPv6; those that take IPv4, too, listen on ::
+        return "127.0.0.1"
+    octets = bytes.fromhex(hexadecimal)[::-1]
+    return "127.0.0.1" if octets == bytes(4) else ".".join(map(str, octets))

@@ -1,0 +1,352 @@
+"""Runs a stranger's program: confined, bounded, watched.
+
+A submission's files are copied into a memory file system of a container that has no network, and
+built there if they ask for it; the program's own container sees them read-only. Nothing of the host
+is mounted, and nothing here follows a symbolic link on the host.
+
+Confinement: user 65534, no capabilities, no-new-privileges, read-only root, no interface but the
+arena's ``lo``, limits on memory, processor, processes, files, output and time.
+"""
+
+import io
+import os
+import socket
+import stat
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+from docker.utils.socket import frames_iter
+
+from grading import GradingError
+from grading.images import ensure_image
+from grading.manifest import Program
+
+LABEL = "progres-lab.grading"
+USER = "65534:65534"
+FOLDER = "/submission"
+MAX_FILES_BYTES = 64 << 20
+MAX_OUTPUT_BYTES = 1 << 20
+BUILD_TIMEOUT_S = 120.0
+MEMORY = {"java": "512m"}
+
+
+def confinement(image: str) -> dict[str, Any]:
+    """Return the options of every container that runs a stranger's code."""
+    memory = MEMORY.get(image, "256m")
+    return {
+        "user": USER,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+        "init": True,
+        "detach": True,
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "pids_limit": 128,
+        "nano_cpus": 10**9,
+        "tmpfs": {"/tmp": "size=16m,mode=1777"},
+        "ulimits": [docker.types.Ulimit(name="nofile", soft=1024, hard=1024)],
+        "log_config": docker.types.LogConfig(type="none"),
+        "environment": {"HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONUNBUFFERED": "1"},
+    }
+
+
+class BuildFailed(GradingError):
+    """The submission's own build command failed: that is its fault."""
+
+
+@dataclass
+class Output:
+    """What a program printed, bounded; ``pieces`` are (seconds since the start, bytes)."""
+
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+    size: int = 0
+    overflowed: bool = False
+
+    @property
+    def text(self) -> str:
+        """Everything, as text."""
+        content = b"".join(piece for _, piece in self.pieces)
+        return content.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+class Run:
+    """A program that runs, or has run."""
+
+    def __init__(self, container: Any, program: Program) -> None:
+        self.output = Output()
+        self._container = container
+        self._program = program
+        self._socket = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+        self._wire: socket.socket = getattr(self._socket, "_sock", self._socket)
+        self._started = time.monotonic()
+        self._reader = threading.Thread(target=self._read, name="output", daemon=True)
+        self._reader.start()
+        container.start()
+        self.type_in(program.stdin)
+
+    def type_in(self, lines: tuple[str, ...]) -> None:
+        """Type lines, as at a terminal."""
+        with suppress(OSError):  # EPIPE: the program has ended
+            for line in lines:
+                self._wire.sendall(line.encode() + b"\n")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        self._container.reload()
+        return bool(self._container.attrs["State"]["Running"])
+
+    @property
+    def exit_status(self) -> int | None:
+        """How it ended; None while it runs."""
+        self._container.reload()
+        state = self._container.attrs["State"]
+        return None if state["Running"] else int(state["ExitCode"])
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended it for the memory that it took."""
+        self._container.reload()
+        return bool(self._container.attrs["State"]["OOMKilled"])
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it ends; return whether it did."""
+        end = time.monotonic() + timeout_s
+        while self.alive:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        self._reader.join(2)
+        return True
+
+    def stop(self) -> None:
+        """End it, however it feels about that, and remove its container."""
+        with suppress(docker.errors.APIError):  # 404, 409: it is gone, or going
+            self._container.remove(force=True)
+        self._reader.join(2)
+        close_socket(self._socket)
+
+    def ending(self) -> str:
+        """Return how it stands, in words."""
+        if self.output.overflowed:
+            return f"it printed more than {MAX_OUTPUT_BYTES >> 20} MiB and was stopped"
+        status = self.exit_status
+        if status is None:
+            return "it still runs"
+        if self.out_of_memory:
+            return "it was ended because it took more memory than it may"
+        return f"it ended with status {status}"
+
+    def _read(self) -> None:
+        while True:
+            try:
+                piece = self._wire.recv(65536)
+            except (OSError, ValueError):  # closed from our side
+                return
+            if not piece:
+                return
+            output = self.output
+            if output.size + len(piece) > MAX_OUTPUT_BYTES:
+                if not output.overflowed:
+                    output.overflowed = True
+                    with suppress(docker.errors.APIError):
+                        self._container.kill()
+                continue
+            output.size += len(piece)
+            output.pieces.append((time.monotonic() - self._started, piece))
+
+
+class Submission:
+    """A submission's files in the engine, built where it asks for that, until ``close``."""
+
+    def __init__(self, engine: Any, folder: Path, names: Sequence[str] = ("",)) -> None:
+        self.engine = engine
+        self.run_id = uuid.uuid4().hex[:12]
+        self.folder = folder
+        self.folder = folder
+        self._archive = archive(folder, names)
+        self._held: dict[tuple[str, str], str | BuildFailed] = {}
+
+    def close(self) -> None:
+        """Remove every container and volume of this run."""
+        remove_all(self.engine, self.run_id)
+
+    def volume_for(self, program: Program) -> str:
+        """Return the volume that holds the files, built for this program.
+
+        Raises GradingError with what the build printed when it fails.
+        """
+        key = (program.image, program.build)
+        if key not in self._held:
+            self._held[key] = self._hold(program)
+        name = self._held[key]
+        if isinstance(name, BuildFailed):
+            raise name
+        return name
+
+    def _hold(self, program: Program) -> str | BuildFailed:
+        name = f"progres-lab-grading-{self.run_id}-{len(self._held)}"
+        labels = {LABEL: self.run_id}
+        room = {"type": "tmpfs", "device": "tmpfs", "o": "size=128m,mode=755,uid=65534,gid=65534"}
+        self.engine.volumes.create(name, driver="local", driver_opts=room, labels=labels)
+        # The memory file system lasts as long as a container has it mounted.
+        holder = self.engine.containers.create(
+            ensure_image(self.engine, program.image),
+            ["sleep", "infinity"],
+            name=f"{name}-files",
+            labels=labels,
+            network_mode="none",
+            volumes={name: {"bind": FOLDER, "mode": "rw"}},
+            working_dir=FOLDER,
+            **confinement(program.image),
+        )
+        holder.start()
+        holder.put_archive(FOLDER, self._archive)
+        if not program.build:
+            return name
+        said, status = _bounded_exec(holder, program.build, BUILD_TIMEOUT_S)
+        if status == 0:
+            return name
+        with suppress(docker.errors.APIError):
+            holder.remove(force=True)
+        why = f"took more than {BUILD_TIMEOUT_S:g} s" if status is None else f"status {status}"
+        return BuildFailed(f"the build {program.build!r} failed ({why}):\n{said[-4000:]}")
+
+    def start(self, program: Program, arena: str, *, command: str = "") -> Run:
+        """Start a program in the namespace of the container ``arena``."""
+        container = self.engine.containers.create(
+            ensure_image(self.engine, program.image),
+            # A terminal, so that what it prints is not held back in a buffer.
+            ["sh", "-c", f"stty -echo 2>/dev/null; exec {command or program.command}"],
+            name=f"progres-lab-grading-{self.run_id}-{program.name}-{uuid.uuid4().hex[:6]}",
+            labels={LABEL: self.run_id},
+            network_mode=f"container:{arena}",
+            volumes={self.volume_for(program): {"bind": FOLDER, "mode": "ro"}},
+            working_dir=FOLDER,
+            tty=True,
+            stdin_open=True,
+            **confinement(program.image),
+        )
+        return Run(container, program)
+
+
+def close_socket(taken: Any) -> None:
+    """Close a socket that the Docker SDK took out of a response, and that response."""
+    for each in (getattr(taken, "_response", None), taken):
+        with suppress(OSError, ValueError):  # ValueError: one of them has closed the other's file
+            if each is not None:
+                each.close()
+
+
+def _bounded_exec(container: Any, command: str, timeout_s: float) -> tuple[str, int | None]:
+    """Run a command in a container; return the end of its output and its status (None: too long).
+
+    Whoever prints without end, or does not end, loses the container.
+    """
+    api = container.client.api
+    made = api.exec_create(container.id, ["sh", "-c", command], user=USER, workdir=FOLDER)
+    said, size = [], 0
+    too_long = threading.Event()
+
+    def give_up() -> None:
+        too_long.set()
+        with suppress(docker.errors.APIError):
+            container.kill()
+
+    timer = threading.Timer(timeout_s, give_up)
+    timer.start()
+    stream = api.exec_start(made["Id"], socket=True)
+    try:
+        for _, piece in frames_iter(stream, tty=False):
+            size += len(piece)
+            if size > MAX_OUTPUT_BYTES:
+                give_up()
+                break
+            said.append(piece)
+    finally:
+        timer.cancel()
+        close_socket(stream)
+    text = b"".join(said).decode("utf-8", errors="replace")
+    if too_long.is_set():
+        return text, None
+    return text, int(api.exec_inspect(made["Id"])["ExitCode"] or 0)
+
+
+def archive(folder: Path, names: Sequence[str] = ("",)) -> bytes:
+    """Return a folder, or what has those names in it, as a tar archive.
+
+    Symbolic links stay links; nothing but files, folders and links is taken.
+
+    Raises GradingError for what cannot be read, and above 64 MiB.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise GradingError(f"{folder}: not a folder (a symbolic link is not followed)")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, kind in (found for name in names for found in _walk(folder / name)):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.uid = info.gid = 65534
+            if kind == stat.S_IFDIR:
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(info)
+            elif kind == stat.S_IFLNK:
+                info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)
+                tar.addfile(info)
+            else:
+                content, executable = _file(path)
+                info.size, info.mode = len(content), 0o755 if executable else 0o644
+                tar.addfile(info, io.BytesIO(content))
+            if buffer.tell() > MAX_FILES_BYTES:
+                raise GradingError(f"{folder}: more than {MAX_FILES_BYTES >> 20} MiB of files")
+    return buffer.getvalue()
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    for place, folders, files in os.walk(folder, followlinks=False):
+        for name in sorted([*folders, *files]):
+            path = Path(place, name)
+            kind = stat.S_IFMT(path.lstat().st_mode)
+            if kind in (stat.S_IFDIR, stat.S_IFLNK, stat.S_IFREG):  # no devices, pipes, sockets
+                yield path, kind
+        folders[:] = [name for name in folders if name not in (".git", "__pycache__")]
+
+
+def _file(path: Path) -> tuple[bytes, bool]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise GradingError(f"{path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(MAX_FILES_BYTES + 1)
+        return content, bool(os.fstat(descriptor).st_mode & 0o111)
+
+
+@contextmanager
+def submitted(engine: Any, folder: Path, names: Sequence[str] = ("",)) -> Iterator[Submission]:
+    """Hold a submission in the engine; remove all of it afterwards, whatever happens."""
+    submission = Submission(engine, folder, names)
+    try:
+        yield submission
+    finally:
+        submission.close()
+
+
+def remove_all(engine: Any, run_id: str = "") -> None:
+    """Remove the containers and volumes of one run, or of every run that a crash left behind."""
+    label = f"{LABEL}={run_id}" if run_id else LABEL
+    for container in engine.containers.list(all=True, filters={"label": label}):
+        with suppress(docker.errors.APIError):  # 404, 409: somebody else removes it
+            container.remove(force=True, v=True)
+    for volume in engine.volumes.list(filters={"label": label}):
+        with suppress(docker.errors.APIError):
+            volume.remove(force=True)

@@ -1,0 +1,11 @@
+"""The checks' fixtures; ``-p grading.plugin`` adds ``--submission``."""
+
+from grading.plugin import (
+    arena,
+    judge,
+    pytest_runtest_makereport,
+    submission,
+    submission_manifest,
+)
+
+__all__ = ["arena", "judge", "pytest_runtest_makereport", "submission", "submission_manifest"]
