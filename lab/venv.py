@@ -3,6 +3,7 @@
 ======== =====================================================================
 core     what the tests need: pytest, the Docker SDK, hypothesis
 browser  playwright, which drives the system's Chromium
+report   matplotlib, scipy, rich: for experiments and their reports (make experiment)
 bench    threaded web servers that ours is measured beside (make bench NAME=http)
 fuzz     atheris, which looks for bytes that break the HTTP core (make fuzz)
 quality  lint and types: ruff, mypy, hadolint, shellcheck
