@@ -252,7 +252,8 @@ class Run:
     def begin(self, calibrated: bool = True) -> None:
         """Put the scenario into effect, and calibrate. Raises Refused, LabError."""
         containers = sidecars.running()
-        prober = Prober(len(self._exercises)) if calibrated and "udp-netem" in containers else None
+        there = all(f"{exercise}-netem" in containers for exercise in self._exercises)
+        prober = Prober(len(self._exercises)) if calibrated and there else None
         try:
             try:
                 applied = apply(self.scenario, self._exercises)
