@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE
+export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem scenario reset logs shell doctor test test-vm bench fuzz lint clean
+.PHONY: help up down netem scenario reset experiment report logs shell doctor test test-vm bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ scenario: ## list the network conditions, or put one into effect and prove it: N
 
 reset: ## bring back what make up set up, after any crash: every network, every server
 	@$(LAB) reset
+
+experiment: ## list the experiments, or measure one and draw its report: NAME=retries-and-loss
+	@$(LAB) experiment $(NAME)
+
+report: ## draw the report again, of the newest run or of NAME=retries-and-loss
+	@$(LAB) report $(NAME)
 
 logs: ## follow the logs, of all or of SERVICE=udp
 	@$(LAB) logs

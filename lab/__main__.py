@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lab import compose, conditions, impairment, lifecycle
 from lab.engine import ensure_engine
 from lab.errors import LabError
+from lab.experiments import site
 from lab.settings import ROOT
 
 FAST_LAYERS = ("tests/pure", "tests/loopback")
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
         "shell": _shell,
         "test": _test,
         "bench": _bench,
+        "experiment": _experiment,
+        "report": _report,
         "lint": _lint,
         "doctor": _doctor,
     }
@@ -55,11 +58,13 @@ def _up(_: list[str]) -> int:
 def _down(_: list[str]) -> int:
     ensure_engine()
     lifecycle.down()
+    site.remove_leftovers()
     return 0
 
 
 def _clean(_: list[str]) -> int:
     ensure_engine()
+    site.remove_leftovers()
     lifecycle.clean()
     return 0
 
@@ -97,7 +102,7 @@ def _test(arguments: list[str]) -> int:
     os.environ.setdefault("LAB_TAG", "test")  # a lab that runs keeps its images
     ensure_engine()
     lifecycle.build()
-    python = ensure_venv(("core", "browser"))
+    python = ensure_venv(("core", "browser", "report"))
     ensure_browser()
     # What needs only processes runs on all processors at once; what shares containers, one by one.
     side_by_side = ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS]
@@ -119,10 +124,27 @@ def _bench(arguments: list[str]) -> int:
     ).returncode
 
 
+def _experiment(arguments: list[str]) -> int:
+    return _in_venv("lab.experiment", arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    return _in_venv("lab.report", arguments)
+
+
+def _in_venv(module: str, arguments: list[str]) -> int:
+    """Become that program: Ctrl-C and SIGTERM are then its own."""
+    from lab.venv import ensure_venv
+
+    python = str(ensure_venv(("report",)))
+    os.chdir(ROOT)
+    os.execv(python, [python, "-m", module, *arguments])
+
+
 def _lint(_: list[str]) -> int:
     from lab.venv import ensure_venv
 
-    binaries = ensure_venv(("core", "browser", "quality")).parent
+    binaries = ensure_venv(("core", "browser", "report", "quality")).parent
     checks = [
         ["ruff", "format", "--check", "."],
         ["ruff", "check", "."],

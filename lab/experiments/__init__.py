@@ -1,0 +1,1 @@
+"""Experiments: a grid of networks and settings from a file, measured cell by cell."""
