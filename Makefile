@@ -5,7 +5,7 @@ LAB = $(PYTHON) -m lab
 export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem scenario reset experiment report logs shell doctor test test-vm bench fuzz lint clean
+.PHONY: help up down netem scenario reset experiment report logs shell doctor test test-vm grade bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: ## every test layer that this machine can run; ARGS="-k clock" for some
 
 test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13 machine
 	@$(PYTHON) -m lab.vm test -- $(ARGS)
+
+grade: ## judge a submission: SUBMISSION=path
+	@$(LAB) grade $(SUBMISSION)
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)

@@ -154,7 +154,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a finding of the check's outcome, and the report say what a student can read."""
     report = yield
-    if _KEY not in item.stash or call.when == "teardown":
+    told = any(name == _FINDING for name, _ in report.user_properties)  # -p, and conftest.py
+    if told or _KEY not in item.stash or call.when == "teardown":
         return report
     error = call.excinfo.value if call.excinfo is not None else None
     if call.when == "setup" and error is None:

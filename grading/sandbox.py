@@ -171,7 +171,8 @@ class Submission:
 
     def __init__(self, engine: Any, folder: Path, names: Sequence[str] = ("",)) -> None:
         self.engine = engine
-        self.run_id = uuid.uuid4().hex[:12]
+        # Whose run it is, so that what a killed one left can be told from what is in use.
+        self.run_id = f"{uuid.uuid4().hex[:8]}-{os.getpid()}.{_since(str(os.getpid()))}"
         self.folder = folder
         self.folder = folder
         self._archive = archive(folder, names)
@@ -341,9 +342,31 @@ def submitted(engine: Any, folder: Path, names: Sequence[str] = ("",)) -> Iterat
         submission.close()
 
 
-def remove_all(engine: Any, run_id: str = "") -> None:
-    """Remove the containers and volumes of one run, or of every run that a crash left behind."""
-    label = f"{LABEL}={run_id}" if run_id else LABEL
+def remove_abandoned(engine: Any) -> None:
+    """Remove what runs left behind whose process is gone: killed, or taken away by a crash."""
+    found = engine.containers.list(all=True, filters={"label": LABEL})
+    found += engine.volumes.list(filters={"label": LABEL})
+    for run_id in {_labels(each).get(LABEL, "") for each in found}:
+        pid, _, since = run_id.rpartition("-")[2].partition(".")
+        if _since(pid) != since:
+            remove_all(engine, run_id)
+
+
+def _labels(found: Any) -> dict[str, str]:
+    return found.attrs.get("Labels") or found.attrs.get("Config", {}).get("Labels") or {}
+
+
+def _since(pid: str) -> str:
+    """Return since when (in ticks) a process runs; empty: there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def remove_all(engine: Any, run_id: str) -> None:
+    """Remove the containers and volumes of one run."""
+    label = f"{LABEL}={run_id}"
     for container in engine.containers.list(all=True, filters={"label": label}):
         with suppress(docker.errors.APIError):  # 404, 409: somebody else removes it
             container.remove(force=True, v=True)

@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
         "logs": _logs,
         "shell": _shell,
         "test": _test,
+        "grade": _grade,
         "bench": _bench,
         "experiment": _experiment,
         "report": _report,
@@ -111,6 +112,19 @@ def _test(arguments: list[str]) -> int:
     argv = [str(python), "-m", "pytest"]
     statuses = [subprocess.run([*argv, *run], cwd=ROOT, check=False).returncode for run in runs]
     return max(statuses)
+
+
+def _grade(arguments: list[str]) -> int:
+    from lab.venv import ensure_venv
+
+    if not arguments:
+        raise LabError("judging a submission", "no folder is named", "make grade SUBMISSION=path")
+    ensure_engine()
+    lifecycle.build()
+    python = ensure_venv()
+    return subprocess.run(
+        [str(python), "-m", "grading", "grade", *arguments], cwd=ROOT, check=False
+    ).returncode
 
 
 def _bench(arguments: list[str]) -> int:
