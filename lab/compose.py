@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.errors import LabError
-from lab.settings import PORTS, ROOT, SETTINGS, env_file
+from lab.settings import COMPOSE_FILE, PORTS, ROOT, SETTINGS, compose_files, env_file
 
 PROJECT_LABEL = "com.docker.compose.project"
 
@@ -20,7 +20,8 @@ def project_name() -> str:
 
 def command(*arguments: str) -> list[str]:
     """Return the command line of ``docker compose`` for this project."""
-    files = ["--file", str(ROOT / "compose.yaml"), "--project-directory", str(ROOT)]
+    files = [word for name in compose_files() for word in ("--file", name)]
+    files += ["--project-directory", str(ROOT)]
     if env_file().exists():
         files += ["--env-file", str(env_file())]
     return ["docker", "compose", *files, "--project-name", project_name(), *arguments]
@@ -40,7 +41,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 def environment_without_settings() -> dict[str, str]:
     """Return this process's environment less the lab's settings."""
-    return {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    names = {*SETTINGS, COMPOSE_FILE}
+    return {name: value for name, value in os.environ.items() if name not in names}
 
 
 def captured(
@@ -92,8 +94,8 @@ def published_ports(inspected: list[dict[str, Any]]) -> dict[str, int]:
     for container in inspected:
         exercise = service_of(container).removesuffix("-net")
         if exercise in PORTS and container["State"]["Running"]:
-            protocol, port = PORTS[exercise]
-            if bindings := container["NetworkSettings"]["Ports"].get(f"{port}/{protocol}"):
+            # One port is published; in the container it is the lab's, or that of one's own program.
+            for bindings in filter(None, container["NetworkSettings"]["Ports"].values()):
                 found[exercise] = int(bindings[0]["HostPort"])
     return found
 

@@ -4,9 +4,10 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
-from lab import compose, settings
+from lab import compose, own, settings
 from lab.base_image import ensure_base_image
 from lab.engine import ensure_engine
 from lab.errors import LabError
@@ -15,7 +16,7 @@ from lab.ports import holder
 from lab.say import say
 from lab.settings import EXERCISES, PORTS, ROOT
 
-IMAGES = {"progres-lab": "udp", "progres-lab-netem": "udp-netem"}
+IMAGES = {"progres-lab": "udp-net", "progres-lab-netem": "udp-netem"}
 """Image, without its tag: one Compose service that builds it."""
 
 HEALTHY_WITHIN_S = 600
@@ -28,30 +29,37 @@ def up() -> None:
     Raises LabError; a lab that this call began is then taken down again, and one that was running
     goes back to the settings that it had.
     """
+    programs = own.recognised(os.environ)
     ensure_engine()
     before = compose.containers()
     _require_free_ports(before)
     new: dict[str, str] = {}
+    others = False
     try:
         with settings.kept_only_if_all_goes_well():
             new = settings.record(os.environ)
+            others = own.take(programs)
             if new:
                 shown = " ".join(f"{name}={value!r}" for name, value in new.items())
                 say(f"kept in {settings.env_file().name} until make down: {shown}")
             build()
-            _start()
+            _start(programs)
     except BaseException:  # Ctrl-C, too
         if not before:
             say("taking down again what was started")
             down()
-        elif new:
+        elif new or others:
             say("going back to the settings from before")
             compose.run("up", "--detach", "--no-build")
+        own.forget_old()
         raise
     for exercise in EXERCISES:
         if f"LAB_{exercise.upper()}_NETEM" in new:
             forget_run_time_setting(exercise)  # the newest word counts
+    own.forget_old()
     print_table()
+    for program in programs:
+        print(f"{program.exercise}: your program, {program.program.command}, in {program.folder}")
     print(
         "\nTry next:\n"
         "  docker compose run --rm udp-client          ten pings through loss\n"
@@ -60,7 +68,10 @@ def up() -> None:
     )
 
 
-def _start() -> None:
+def _start(programs: Sequence[own.OwnServer]) -> None:
+    if programs and compose.run("up", "--detach", "--no-build").returncode == 0:
+        for program in programs:
+            own.await_listening(program)
     started = compose.run(
         "up", "--detach", "--no-build", "--wait", "--wait-timeout", str(HEALTHY_WITHIN_S)
     )

@@ -33,9 +33,17 @@ SETTINGS = (
 )  # fmt: skip
 """Every variable that ``compose.yaml`` takes from the user."""
 
+OWN_FOLDERS = {"udp": "UDP_DIR", "clock": "CLOCK_DIR", "http": "HTTP_DIR"}
+"""Exercise: the variable that names the folder of a program of your own (``lab.own``)."""
+
+COMPOSE_FILE = "COMPOSE_FILE"
+"""Compose's own variable: the files that say what the lab is."""
+
 _BLOCK_START = '# >>> given to "make up"; "make down" removes this block'
 _SCENARIO_START = '# >>> told by the scenario in effect; "make reset" removes this block'
+_OWN_START = '# >>> programs of your own; a "make up" without them removes this block'
 _BLOCK_END = "# <<<"
+_BLOCKS = (_BLOCK_START, _SCENARIO_START, _OWN_START)
 
 
 def env_file() -> Path:
@@ -79,36 +87,50 @@ def record(environment: Mapping[str, str]) -> dict[str, str]:
     """
     path = env_file()
     lines = _lines(path)
-    users, recorded, told = _parts(lines)
+    users, blocks = _parts(lines)
     present = _assignments(lines)
     given = {name: environment[name] for name in SETTINGS if environment.get(name)}
-    for name, value in given.items():
-        if "'" in value or "\n" in value:
-            raise LabError(
-                "recording the settings",
-                f"{name}={value!r} has a quotation mark or a line break",
-                "give a value without them",
-            )
+    _refuse_what_a_file_cannot_hold(given)
     new = {name: value for name, value in given.items() if present.get(name) != value}
     if new:
-        still_told = {name: value for name, value in told.items() if name not in new}
-        _write(path, _joined(users, recorded | new, still_told))
+        told = blocks[_SCENARIO_START]
+        blocks[_SCENARIO_START] = {name: told[name] for name in told if name not in new}
+        blocks[_BLOCK_START] |= new
+        _write(path, _joined(users, blocks))
     return new
 
 
 def told_by_scenario() -> dict[str, str]:
     """Return the settings of the scenario in effect."""
-    return _parts(_lines(env_file()))[2]
+    return _parts(_lines(env_file()))[1][_SCENARIO_START]
 
 
 def tell(settings: Mapping[str, str]) -> None:
     """Put the settings of a scenario in the place of those of the one before."""
-    path = env_file()
-    lines = _lines(path)
-    users, recorded, _ = _parts(lines)
-    wanted = _joined(users, recorded, settings)
-    if wanted != lines:
-        _write(path, wanted)
+    _replace_block(_SCENARIO_START, settings)
+
+
+def own_folders_of_the_user() -> dict[str, str]:
+    """Return UDP_DIR and the like from the user's own lines in ``.env``."""
+    assignments = _assignments(_parts(_lines(env_file()))[0])
+    return {name: assignments[name] for name in OWN_FOLDERS.values() if name in assignments}
+
+
+def put_own(values: Mapping[str, str]) -> bool:
+    """Put ``values`` in the place of those for programs of one's own; return if they are others.
+
+    Raises LabError for a value that an environment file cannot hold.
+    """
+    _refuse_what_a_file_cannot_hold(values)
+    return _replace_block(_OWN_START, values)
+
+
+def compose_files() -> list[str]:
+    """Return the files that say what the lab is, as a plain ``docker compose`` finds them."""
+    named = _assignments(_lines(env_file())).get(COMPOSE_FILE, "")
+    # Where the cache was deleted under a running lab, there still is a lab to take down.
+    found = [name for name in named.split(os.pathsep) if name and Path(name).is_file()]
+    return found or [str(ROOT / "compose.yaml")]
 
 
 @contextlib.contextmanager
@@ -125,12 +147,33 @@ def kept_only_if_all_goes_well() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Remove both blocks, and the file when nothing else is in it."""
+    """Remove all blocks, and the file when nothing else is in it."""
     path = env_file()
     lines = _lines(path)
-    users, _, _ = _parts(lines)
+    users, _ = _parts(lines)
     if users != lines:
         _write(path, users)
+
+
+def _replace_block(beginning: str, values: Mapping[str, str]) -> bool:
+    """Put ``values`` into a block, and return whether that is a change."""
+    path = env_file()
+    lines = _lines(path)
+    users, blocks = _parts(lines)
+    wanted = _joined(users, blocks | {beginning: dict(values)})
+    if wanted != lines:
+        _write(path, wanted)
+    return wanted != lines
+
+
+def _refuse_what_a_file_cannot_hold(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if "'" in value or "\n" in value:
+            raise LabError(
+                "recording the settings",
+                f"{name}={value!r} has a quotation mark or a line break",
+                "give a value without them",
+            )
 
 
 def _lines(path: Path) -> list[str]:
@@ -149,19 +192,22 @@ def _write(path: Path, lines: list[str]) -> None:
     temporary.replace(path)
 
 
-def _parts(lines: list[str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
-    """Return the user's lines, what make up was given, and what a scenario told."""
-    outside, recorded = _split(lines, _BLOCK_START)
-    users, told = _split(outside, _SCENARIO_START)
-    return users, _assignments(recorded), _assignments(told)
+def _parts(lines: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the user's lines, and what stands in each block."""
+    blocks = {}
+    for beginning in _BLOCKS:
+        lines, inside = _split(lines, beginning)
+        blocks[beginning] = _assignments(inside)
+    return lines, blocks
 
 
-def _joined(users: list[str], recorded: Mapping[str, str], told: Mapping[str, str]) -> list[str]:
+def _joined(users: list[str], blocks: Mapping[str, Mapping[str, str]]) -> list[str]:
     lines = list(users)
-    for start, values in ((_BLOCK_START, recorded), (_SCENARIO_START, told)):
-        if values:
-            block = [f"{name}='{values[name]}'" for name in SETTINGS if name in values]
-            lines += [start, *block, _BLOCK_END]
+    for beginning in _BLOCKS:
+        if values := blocks[beginning]:
+            names = (*SETTINGS, *OWN_FOLDERS.values(), COMPOSE_FILE)
+            block = [f"{name}='{values[name]}'" for name in names if name in values]
+            lines += [beginning, *block, _BLOCK_END]
     return lines
 
 
