@@ -33,6 +33,7 @@ from grading.verdict import (
     Reached,
     document,
 )
+from lab.errors import LabError
 from lab.settings import ROOT
 
 OURS = ROOT / "tests" / "submissions" / "ours"
@@ -166,7 +167,7 @@ def pytest_runtest_makereport(
     elif isinstance(error, BuildFailed):
         finding.verdict, finding.observed = FAILED, str(error)
         finding.expected = "the program can be built"
-    elif isinstance(error, GradingError | docker.errors.APIError | OSError):
+    elif isinstance(error, GradingError | LabError | docker.errors.APIError | OSError):
         finding.verdict, finding.observed = INVALID, str(error)
     elif not isinstance(error, Reached):
         finding.verdict = INVALID

@@ -53,7 +53,7 @@ def confinement(image: str) -> dict[str, Any]:
         "memswap_limit": memory,
         "pids_limit": 128,
         "nano_cpus": 10**9,
-        "tmpfs": {"/tmp": "size=16m,mode=1777"},
+        "tmpfs": {"/tmp": "size=64m,mode=1777"},
         "ulimits": [docker.types.Ulimit(name="nofile", soft=1024, hard=1024)],
         "log_config": docker.types.LogConfig(type="none"),
         "environment": {"HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONUNBUFFERED": "1"},
@@ -202,7 +202,7 @@ class Submission:
         self.engine.volumes.create(name, driver="local", driver_opts=room, labels=labels)
         # The memory file system lasts as long as a container has it mounted.
         holder = self.engine.containers.create(
-            ensure_image(self.engine, program.image),
+            ensure_image(program.image),
             ["sleep", "infinity"],
             name=f"{name}-files",
             labels=labels,
@@ -226,7 +226,7 @@ class Submission:
     def start(self, program: Program, arena: str, *, command: str = "") -> Run:
         """Start a program in the namespace of the container ``arena``."""
         container = self.engine.containers.create(
-            ensure_image(self.engine, program.image),
+            ensure_image(program.image),
             # A terminal, so that what it prints is not held back in a buffer.
             ["sh", "-c", f"stty -echo 2>/dev/null; exec {command or program.command}"],
             name=f"progres-lab-grading-{self.run_id}-{program.name}-{uuid.uuid4().hex[:6]}",

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from grading import GradingError
+from grading.images import ensure_image
 from grading.manifest import Program, load
 from lab import compose, settings
 from lab.errors import LabError
@@ -123,7 +124,8 @@ def take(servers: Sequence[OwnServer]) -> bool:
     if not servers:
         return settings.put_own({})
     OVERRIDES.mkdir(parents=True, exist_ok=True)
-    content = override(servers)
+    images = {server.exercise: ensure_image(server.program.image) for server in servers}
+    content = override(servers, images)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     path = OVERRIDES / f"{compose.project_name()}-{digest}.yaml"
     path.write_text(content, encoding="utf-8")
@@ -179,8 +181,11 @@ def _sockets(exercise: str, protocol: str) -> str | None:
     return None
 
 
-def override(servers: Sequence[OwnServer]) -> str:
-    """Return the second Compose file. It is YAML of which all but two tags is JSON."""
+def override(servers: Sequence[OwnServer], images: Mapping[str, str]) -> str:
+    """Return the second Compose file; ``images`` are the references by exercise.
+
+    It is YAML of which all but two tags is JSON.
+    """
     services: dict[str, str] = {}
     for server in servers:
         exercise, program = server.exercise, server.program
@@ -193,7 +198,7 @@ def override(servers: Sequence[OwnServer]) -> str:
         no_way_out = 'ip route del default; ip -6 route del default; exec "$@"'
         services[f"{exercise}-netem"] = _json({"entrypoint": ["sh", "-c", no_way_out, "sidecar"]})
         confined = {
-            "image": image_of(program),
+            "image": images[exercise],
             "restart": "no",
             "working_dir": FOLDER,
             "command": ["sh", "-c", shell_command(program)],
@@ -223,13 +228,6 @@ def shell_command(program: Program) -> str:
         typed = " ".join(shlex.quote(line) for line in program.stdin)
         start = f"printf '%s\\n' {typed} | {start}"
     return " && ".join([*steps, start])
-
-
-def image_of(program: Program) -> str:
-    """Return the image that the program runs in; Python's is the lab's own."""
-    if program.image == "python":
-        return settings.image("progres-lab")
-    return f"progres-lab-grading-{program.image}"
 
 
 def refuse_what_our_clients_cannot_ask(exercise: str, program: Program) -> None:

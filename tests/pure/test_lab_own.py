@@ -9,7 +9,7 @@ import pytest
 from grading.manifest import PROGRAMS, Program
 from lab import own, settings
 from lab.errors import LabError
-from lab.settings import EXERCISES, OWN_FOLDERS, ROOT, SETTINGS
+from lab.settings import EXERCISES, OWN_FOLDERS, ROOT, SETTINGS, image
 
 UDP = '[udp-server]\ncommand = "python3 serveur.py"\nport = 5005\n'
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def services(*servers: own.OwnServer) -> dict[str, Any]:
     """Return the second Compose file's services; Compose's tags, which JSON has not, taken out."""
-    lines = own.override(servers).splitlines()
+    lines = own.override(servers, dict.fromkeys(EXERCISES, "an-image")).splitlines()
     assert lines[1] == "services:"
     found = {}
     for line in lines[2:]:
@@ -53,7 +53,7 @@ def test_a_program_takes_the_place_of_one_server_until_a_make_up_without_it(
     assert own.take(servers) is True
     ours, second = settings.compose_files()
     assert ours == str(ROOT / "compose.yaml")
-    assert Path(second).read_text() == own.override(servers)
+    assert Path(second).read_text() == own.override(servers, {"udp": image("progres-lab")})
     assert own.take(servers) is False
     assert own.take([]) is True
     own.forget_old()
