@@ -19,7 +19,8 @@ TEST_COMMAND = (
     "python3 -m pytest -p no:cacheprovider --override-ini=filterwarnings=default"
 )
 TEST_FOLDERS = ("tests/lab", "tests/netem")
-"""What ``make test-vm`` runs; pytest arguments of one's own come after these."""
+"""What ``make test-vm`` runs, less what is marked ``any_kernel``: its result cannot depend on the
+kernel, and an emulated processor takes minutes for it. Arguments of one's own come after these."""
 
 EXAMPLES = """
 examples:
@@ -69,6 +70,8 @@ def pytest_line(pytest_arguments: Sequence[str], colour: bool) -> str:
     own_paths = any(argument.startswith("tests/") for argument in pytest_arguments)
     folders = () if own_paths else TEST_FOLDERS
     words = ["--color=yes"] if colour else []
+    if not own_paths:
+        words += ["-m", "not any_kernel"]
     return f"{TEST_COMMAND} {shlex.join([*words, *folders, *pytest_arguments])}"
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.settings import PORTS
 from tests.lab.driver import ROOT, Lab, engine, eventually
 
@@ -25,6 +27,7 @@ def test_a_second_make_up_changes_nothing(lab: Lab) -> None:
     assert {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()} == before
 
 
+@pytest.mark.any_kernel
 def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_path: Path) -> None:
     with Lab.started(engine(), tmp_path, {"UDP_DROP_SCHEDULE": "1"}) as second:
         kept = second.environment_file.read_text()
@@ -46,6 +49,7 @@ def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_
         assert again.returncode == 0
 
 
+@pytest.mark.any_kernel
 def test_a_port_that_is_taken_names_its_holder_and_the_variable_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
@@ -73,6 +77,7 @@ def test_a_port_that_is_taken_names_its_holder_and_the_variable_and_leaves_nothi
         holder.communicate(timeout=5)
 
 
+@pytest.mark.any_kernel
 def test_a_network_that_cannot_be_had_stops_make_up_with_the_reason_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
@@ -85,6 +90,7 @@ def test_a_network_that_cannot_be_had_stops_make_up_with_the_reason_and_leaves_n
     assert lab.containers() == []
 
 
+@pytest.mark.any_kernel
 def test_an_interrupted_make_up_can_be_taken_down(tmp_path: Path) -> None:
     lab = Lab(engine(), tmp_path / "settings.env", {})
     environment = os.environ | {
