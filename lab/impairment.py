@@ -1,18 +1,15 @@
 """What is in effect on each server's network, as its sidecar reads it back from the kernel."""
 
-import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lab import compose, settings
+from lab import compose, settings, sidecars
 from lab.errors import LabError
 from lab.settings import EXERCISES, PORTS
 
 DIRECTIONS = {"from_server": "server to clients", "to_server": "clients to server"}
-
-_SIDECAR = ("python3", "-m", "services.netem")
 
 
 def netem() -> int:
@@ -81,10 +78,11 @@ def _must_up(*arguments: str) -> None:
 
 
 def _reset(exercise: str) -> None:
-    if _exec(exercise, "reset", quiet=True).returncode == 0:
+    runs = f"{exercise}-netem" in sidecars.running()
+    if runs and _exec(exercise, "reset", quiet=True).returncode == 0:
         return
     # It does not run: perhaps because of the very setting that is to be forgotten.
-    anew = ("run", "--rm", "--no-deps", "--no-TTY", f"{exercise}-netem", *_SIDECAR, "reset")
+    anew = ("run", "--rm", "--no-deps", "--no-TTY", f"{exercise}-netem", *sidecars.COMMAND, "reset")
     argv, environment = compose.command(*anew), compose.environment_without_settings()
     done = compose.captured(argv, environment=environment)
     if done.returncode != 0:
@@ -108,12 +106,11 @@ def forget_run_time_setting(exercise: str) -> None:
 def print_table(exercises: tuple[str, ...] = EXERCISES) -> None:
     """Print service, address and impairment in effect, a line each. Raises LabError."""
     addresses = _addresses()
-    with ThreadPoolExecutor(thread_name_prefix="show") as pool:
-        receipts = list(pool.map(_receipt, exercises))
+    receipts = sidecars.show(exercises)
     rows = [("service", "address", *DIRECTIONS.values())]
     rows += [
-        (exercise, addresses.get(exercise, "not published"), *_in_words(receipt))
-        for exercise, receipt in zip(exercises, receipts, strict=True)
+        (exercise, addresses.get(exercise, "not published"), *_in_words(receipts[exercise]))
+        for exercise in exercises
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -135,21 +132,10 @@ def _in_words(receipt: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _receipt(exercise: str) -> dict[str, Any]:
-    shown = _exec(exercise, "show", "--json", quiet=True)
-    try:
-        receipt: dict[str, Any] = json.loads(shown.stdout)
-    except ValueError:
-        raise LabError(
-            "reading the network back",
-            f"the sidecar of {exercise} does not answer: {shown.stderr.strip() or 'no output'}",
-            "make up",
-        ) from None
-    return receipt
-
-
 def _exec(exercise: str, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    argv = compose.command("exec", "--no-TTY", f"{exercise}-netem", *_SIDECAR, *arguments)
+    # Not "docker compose exec": to start Compose takes longer than all the rest.
+    container = sidecars.containers((exercise,))[exercise]
+    argv = ["docker", "exec", container, *sidecars.COMMAND, *arguments]
     if quiet:
         return compose.captured(argv)
     return subprocess.run(argv, stdin=subprocess.DEVNULL, text=True, check=False)

@@ -77,9 +77,9 @@ class Ready:
     """
 
     def __init__(self, exercises: Iterable[str]) -> None:
-        containers = _containers(tuple(exercises))
+        found = containers(tuple(exercises))
         argv = ["sh", "-c", WITH_WHAT_WAS_KEPT, "sh", *COMMAND, "apply", "--json"]
-        self._waiting = {e: _started(container, argv) for e, container in containers.items()}
+        self._waiting = {e: _started(container, argv) for e, container in found.items()}
 
     def apply(self, orders: Mapping[str, Mapping[str, str]]) -> dict[str, Answer]:
         """Change the networks of several servers at the same time; return exercise: answer.
@@ -155,8 +155,8 @@ def _need(order: Mapping[str, str]) -> int:
 def show(exercises: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return exercise: receipt of what is in effect now. Raises LabError."""
     argv = [*COMMAND, "show", "--json"]
-    containers = _containers(tuple(exercises))
-    started = {exercise: _started(container, argv) for exercise, container in containers.items()}
+    asked = containers(tuple(exercises)).items()
+    started = {exercise: _started(container, argv) for exercise, container in asked}
     receipts = {}
     for exercise, process in started.items():
         _tell(process, "")
@@ -171,7 +171,8 @@ def show(exercises: Iterable[str]) -> dict[str, dict[str, Any]]:
     return receipts
 
 
-def _containers(exercises: Sequence[str]) -> dict[str, str]:
+def containers(exercises: Sequence[str]) -> dict[str, str]:
+    """Return exercise: container of its sidecar. Raises LabError when one does not run."""
     found = running()
     missing = [exercise for exercise in exercises if f"{exercise}-netem" not in found]
     if missing:
