@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from lab import lifecycle, report
+from lab import lifecycle
 from lab.conditions import measured
 from lab.errors import LabError
 from lab.experiments import plan
@@ -24,7 +24,7 @@ from lab.experiments.duration import expected_s
 from lab.experiments.plan import Cell, Experiment
 from lab.experiments.progress import Progress
 from lab.experiments.runs import FAILED, INVALID, MEASURED, REFUSED, Run
-from lab.experiments.site import ClientRun, Site
+from lab.experiments.site import ClientRun, Site, alone
 from lab.say import say
 from lab.scenario import Link, Scenario
 from lab.sidecars import Refused
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         print(listing())
         return 2 if arguments else 0
     try:
-        return run_experiment(plan.load(plan.path_of(arguments[0])))
+        experiment = plan.load(plan.path_of(arguments[0]))
+        with alone():
+            return run_experiment(experiment)
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
@@ -76,6 +78,8 @@ def run_experiment(experiment: Experiment) -> int:
         print(error, file=sys.stderr)
         say("what was measured is kept, and the same command goes on with the rest")
     if any(run.records()):
+        from lab import report  # only now: matplotlib takes a second or two to load
+
         report.draw(run)
     return status
 

@@ -58,7 +58,7 @@ class Site:
         """
         ensure_engine()
         lifecycle.build()
-        with _its_own_environment(), _alone():
+        with _its_own_environment():
             lifecycle.down()  # what a killed experiment left
             try:
                 site = cls(exercise)
@@ -112,7 +112,7 @@ class Site:
 
 def remove_leftovers() -> None:
     """Take down the lab of an experiment that was killed; leave that of one that runs."""
-    with _its_own_environment(), contextlib.suppress(LabError), _alone():
+    with contextlib.suppress(LabError), alone(), _its_own_environment():
         if any(compose.leftovers().values()):
             lifecycle.down()
 
@@ -120,10 +120,9 @@ def remove_leftovers() -> None:
 @contextlib.contextmanager
 def _its_own_environment() -> Iterator[None]:
     kept = {name: os.environ.get(name) for name in (*SETTINGS, *PLACE)}
-    project = compose.project_name() + SUFFIX
     own = _images() | {
-        "COMPOSE_PROJECT_NAME": project,
-        "LAB_ENV_FILE": str(_folder() / f"{project}.env"),
+        "COMPOSE_PROJECT_NAME": _project(),
+        "LAB_ENV_FILE": str(_folder() / f"{_project()}.env"),
     }
     for name in SETTINGS:  # the user's, for the user's lab
         os.environ.pop(name, None)
@@ -143,21 +142,24 @@ def _images() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Let no second experiment into the same lab. Raises LabError."""
     import fcntl  # not on Windows, where make down has to work all the same
 
-    path = _folder() / f"{compose.project_name()}.lock"
-    with open(path, "w", encoding="utf-8") as lock:
+    with open(_folder() / f"{_project()}.lock", "w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError:  # EWOULDBLOCK
             raise LabError(
                 "starting the experiment's lab",
                 "another experiment is running in it",
                 "wait for its end, or give this one a lab of its own: COMPOSE_PROJECT_NAME=second",
             ) from None
         yield
+
+
+def _project() -> str:
+    return compose.project_name() + SUFFIX
 
 
 def _folder() -> Path:

@@ -489,7 +489,7 @@ def _confirmations(cells: Sequence[UdpCell]) -> Figure:
 
 
 def _round_trips(cells: Sequence[UdpCell]) -> Figure:
-    shown = chosen([found for found in cells if found.rtts_s], len(drawing.STYLES))
+    shown = chosen([found for found in cells if found.rtts_s], 4)
 
     def draw(canvas: Any) -> None:
         left, right = canvas.subplots(1, 2)
@@ -542,6 +542,8 @@ def _quantiles(cells: Sequence[UdpCell], samples_of: Any) -> Table:
 
 def _over_time(cells: Sequence[UdpCell]) -> Figure:
     shown = chosen(cells, 5)
+    seen = {a["outcome"] for found in shown for a in _attempts(found.one_run)}
+    marks = [mark for mark in _MARKS if mark[0] in seen]
 
     def draw(canvas: Any) -> None:
         strips = canvas.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
@@ -553,7 +555,7 @@ def _over_time(cells: Sequence[UdpCell]) -> Figure:
                 linestyle="none", marker="o", markersize=4, color=drawing.LIGHT["s3"],
                 label="answered: its RTT",
             )  # fmt: skip
-            for name, shade, marker, height in _MARKS:
+            for name, shade, marker, height in marks:
                 axes.plot(
                     [a["sent_ns"] / 1e9 for a in attempts if a["outcome"] == name],
                     [height] * sum(a["outcome"] == name for a in attempts),
