@@ -26,10 +26,10 @@ reset: ## bring back what make up set up, after any crash: every network, every 
 	@$(LAB) reset
 
 experiment: ## list the experiments, or measure one and draw its report: NAME=retries-and-loss
-	@$(LAB) experiment $(NAME)
+	@$(LAB) experiment
 
 report: ## draw the report again, of the newest run or of NAME=retries-and-loss
-	@$(LAB) report $(NAME)
+	@$(LAB) report
 
 logs: ## follow the logs, of all or of SERVICE=udp
 	@$(LAB) logs

@@ -150,9 +150,10 @@ def _in_venv(module: str, arguments: list[str]) -> int:
     """Become that program: Ctrl-C and SIGTERM are then its own."""
     from lab.venv import ensure_venv
 
+    name = os.environ.get("NAME", "")
     python = str(ensure_venv(("report",)))
     os.chdir(ROOT)
-    os.execv(python, [python, "-m", module, *arguments])
+    os.execv(python, [python, "-m", module, *(arguments or name.split())])
 
 
 def _lint(_: list[str]) -> int:

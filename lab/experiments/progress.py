@@ -1,5 +1,7 @@
 """What an experiment shows while it runs: a bar with the time to go, or a line for each cell."""
 
+import contextlib
+import io
 import os
 import sys
 import time
@@ -11,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from lab.experiments.runs import MEASURED
 from lab.say import say
 
 
@@ -54,10 +55,33 @@ class _ToGo(ProgressColumn):
         return Text(f"{seconds // 60}:{seconds % 60:02} to go", style="progress.remaining")
 
 
+class AboveTheBar(io.TextIOBase):
+    """Standard error while a bar is shown: lines appear above it.
+
+    It is no terminal, so that whatever else draws moving pictures on one (Compose) leaves it alone.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Print the lines that are whole."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._console.print(line, markup=False, highlight=False)
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Return that it is none."""
+        return False
+
+
 class Progress:
     """A context in which cells are measured one after the other."""
 
     def __init__(self, cells: int) -> None:
+        self._around = contextlib.ExitStack()
         self._cells = cells
         self._number = 0
         self._label = ""
@@ -65,7 +89,7 @@ class Progress:
         self._clock = Clock(time.monotonic())
         self._bar: Bar | None = None
         if sys.stderr.isatty():
-            console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")) or None)
+            console = Console(file=sys.stderr, no_color=bool(os.environ.get("NO_COLOR")) or None)
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -73,12 +97,14 @@ class Progress:
                 _ToGo(self._clock),
                 console=console,
                 transient=True,
+                redirect_stderr=False,
             )
             self._task = self._bar.add_task("", total=cells)
 
     def __enter__(self) -> "Progress":
         if self._bar:
-            self._bar.start()
+            self._around.enter_context(self._bar)
+            self._around.enter_context(contextlib.redirect_stderr(AboveTheBar(self._bar.console)))
         return self
 
     def __exit__(
@@ -87,8 +113,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._around.close()
 
     def begins(self, label: str, rest_s: Sequence[float]) -> None:
         """A cell begins; ``rest_s`` are the seconds expected of it and of those after it."""
@@ -105,10 +130,9 @@ class Progress:
         self._clock.ended(now)
         why = f": {because[0]}" if because else ""
         line = f"cell {self._number} of {self._cells}: {self._label}: {status}{why}"
+        took_s, to_go_s = now - self._cell_began, self._clock.to_go_s(now)
         if self._bar:
             self._bar.advance(self._task)
-            if status != MEASURED:
-                self._bar.console.print(line, markup=False, highlight=False)
+            say(f"{line} ({took_s:.0f} s)")
         else:
-            took_s, to_go_s = now - self._cell_began, self._clock.to_go_s(now)
             say(f"{line} ({took_s:.0f} s; {to_go_s:.0f} s to go)")
