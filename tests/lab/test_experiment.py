@@ -111,7 +111,7 @@ def test_an_experiment_outlives_ctrl_c_and_kill_and_the_same_command_finishes_it
     with workplace.started() as first:
         eventually((workplace.results / "small/latest").exists, "it has begun", SLOW_S)
         refused = workplace.done("lab.experiment", str(workplace.file))
-        eventually(workplace.statuses, "a first cell is measured", SLOW_S)
+        eventually(lambda: bool(workplace.statuses()), "a first cell is measured", SLOW_S)
         first.send_signal(signal.SIGINT)
         out, err = first.communicate(timeout=SLOW_S)
     assert (refused.returncode, "another experiment" in refused.stderr) == (1, True), refused
