@@ -35,13 +35,13 @@ def draw(run: Run) -> list[Claim]:
     experiment, records = run.experiment, list(run.records())
     analysis = analysed(experiment, records)
     claims = judged(analysis.predictions)
-    drawn = [Drawn(figure, drawing.svg(figure)) for figure in analysis.figures]
+    drawn = [Drawn(figure, *drawing.drawn(figure)) for figure in analysis.figures]
     text = page(experiment, run.facts, records, claims, analysis.remarks, drawn)
     for folder in ("plots", "tables"):
         (run.folder / folder).mkdir(exist_ok=True)
     for one in drawn:
         write_whole(run.folder / "plots" / f"{one.figure.name}.svg", one.svg)
-        write_whole(run.folder / "plots" / f"{one.figure.name}.png", drawing.png(one.figure))
+        write_whole(run.folder / "plots" / f"{one.figure.name}.png", one.png)
         write_whole(run.folder / "tables" / f"{one.figure.name}.csv", as_csv(one.figure.table))
     if claims:
         write_whole(run.folder / "tables" / "claims.csv", as_csv(claims_table(claims)))

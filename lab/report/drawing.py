@@ -96,12 +96,16 @@ def colour(index: int) -> str:
     return LIGHT[STYLES[index % len(STYLES)][0]]
 
 
-def svg(figure: Figure) -> str:
-    """Return a plot as SVG, a document of its own."""
+def drawn(figure: Figure) -> tuple[str, bytes]:
+    """Return a plot as SVG, a document of its own, and as PNG, 2,000 pixels wide."""
     with mpl.rc_context({**_RC, "svg.hashsalt": figure.name}):
-        text = io.StringIO()
-        _drawn(figure).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+        canvas = Canvas(figsize=figure.size)
+        figure.draw(canvas)
+        svg, png = io.StringIO(), io.BytesIO()
+        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        canvas.set_layout_engine("none")  # all has its place by now
+        canvas.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    return svg.getvalue(), png.getvalue()
 
 
 def inline(document: str, alternative: str) -> str:
@@ -113,20 +117,6 @@ def inline(document: str, alternative: str) -> str:
         body = body.replace(code, f"var(--{name})")
     body = re.sub(r"font: (\S+) [^;\"]*", r"font-size: \1", body)
     return body.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
-
-
-def png(figure: Figure) -> bytes:
-    """Return a plot as PNG, 2,000 pixels wide."""
-    with mpl.rc_context(_RC):
-        image = io.BytesIO()
-        _drawn(figure).savefig(image, format="png", dpi=200, metadata={"Software": None})
-    return image.getvalue()
-
-
-def _drawn(figure: Figure) -> Canvas:
-    canvas = Canvas(figsize=figure.size)
-    figure.draw(canvas)
-    return canvas
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ class Prediction:
     unit: str
     measured: float
     band: Callable[[float], Band]
-    digits: int = 3
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ button.addEventListener("click", () => {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with its drawing as SVG, a document of its own."""
+    """A figure with its drawing as SVG, a document of its own, and as PNG."""
 
     figure: Figure
     svg: str
+    png: bytes
 
 
 def page(

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from clients.udp.schedule import Schedule
 
-GRID = 1 << 18
+GRID = 1 << 16
 """Points of the convolution's grid."""
 
 WRAPPED = 1e-12
@@ -117,8 +117,11 @@ def count_band(trials: int, probability: float, false_alarm: float) -> Band:
     probability = min(max(probability, 0.0), 1.0)
     if trials == 0 or probability in (0.0, 1.0):
         return Band(trials * probability, trials * probability, trials * probability, 0.0)
-    law = stats.binom(trials, probability)
-    low, high = float(law.ppf(false_alarm / 2)), float(law.isf(false_alarm / 2))
+    counts = np.arange(trials + 1)
+    up_to = special.bdtr(counts, trials, probability)
+    above = special.bdtrc(counts, trials, probability)
+    low = float(np.argmax(up_to > false_alarm / 2))
+    high = float(np.argmax(above <= false_alarm / 2))
     return Band(low, trials * probability, high, false_alarm)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.experiments.plan import Experiment, parse_text
-from lab.report import analysed
-from lab.report.drawing import DARK, LIGHT, Point, against, inline, svg
+from lab.report import analysed, drawing
+from lab.report.drawing import DARK, LIGHT, Point, against, inline
 from lab.report.model import Claim, Figure, Prediction, Table, judged
 from lab.report.page import Drawn, as_csv, page, sentence
 from lab.report.theory import Band, count_band
@@ -52,15 +52,15 @@ def figure(name: str = "plot") -> Figure:
 
 
 @functools.cache
-def drawn() -> str:
+def drawn(name: str = "plot") -> str:
     """Return the plot as SVG; drawing takes a third of a second."""
-    return svg(figure())
+    return drawing.drawn(figure(name))[0]
 
 
 def made(
     records: Sequence[dict[str, Any]] = (), claims: Sequence[Claim] = (), title: str = "Title"
 ) -> str:
-    plots = [Drawn(figure(), drawn())]
+    plots = [Drawn(figure(), drawn(), b"")]
     return page(experiment(title), FACTS, records or [cell(1), cell(2)], claims, [], plots)
 
 
@@ -139,9 +139,9 @@ def test_a_table_is_csv_with_the_raw_values() -> None:
 
 
 def test_plots_follow_the_theme_of_the_page() -> None:
-    drawing = inline(drawn(), "")
-    assert "var(--ink)" in drawing
-    assert not any(code in drawing for code in LIGHT.values())
+    inlined = inline(drawn(), "")
+    assert "var(--ink)" in inlined
+    assert not any(code in inlined for code in LIGHT.values())
     assert LIGHT.keys() == DARK.keys()
     text = made()
     for name in LIGHT:
@@ -150,11 +150,13 @@ def test_plots_follow_the_theme_of_the_page() -> None:
 
 
 def test_the_same_data_give_the_same_plot_and_two_plots_share_no_name() -> None:
-    first, again, other = drawn(), svg(figure()), svg(figure("other"))
+    first, other = drawn(), drawn("other")
+    again, picture = drawing.drawn(figure())
     assert first == again
+    assert picture.startswith(b"\x89PNG")
 
-    def references(drawing: str) -> set[str]:
-        return set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
+    def references(plot: str) -> set[str]:
+        return set(re.findall(r'(?:href="#|url\(#)([^")]+)', plot))
 
     assert references(first)
     assert not references(first) & references(other)
