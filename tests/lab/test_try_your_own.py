@@ -7,6 +7,8 @@ import pytest
 
 from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine
 
+pytestmark = pytest.mark.any_kernel
+
 SUBMISSIONS = ROOT / "tests/submissions"
 OURS = {"UDP_DIR": str(SUBMISSIONS / "correct-classes"),
         "CLOCK_DIR": str(SUBMISSIONS / "correct-procedural"),
