@@ -48,7 +48,11 @@ class Arena:
             tmpfs={"/tmp": "size=16m"},
             mem_limit="256m",
             pids_limit=64,
-            volumes={str(ROOT / "grading"): {"bind": "/lab/grading", "mode": "ro"}},
+            working_dir="/lab",
+            volumes={
+                str(ROOT / name): {"bind": f"/lab/{name}", "mode": "ro"}
+                for name in ("grading", "services")
+            },
             environment={
                 "NETEM_INTERFACE": "lo",
                 "NETEM_SERVICE": "arena",

@@ -16,8 +16,9 @@ PACKAGES = {
     "c": "gcc libc6-dev make",
     "java": "default-jdk-headless make",
     "go": "golang-go make",
+    "peer": "curl iproute2 nftables",
 }
-"""Image: what it has beside Python and coreutils."""
+"""Image: what it has beside Python and coreutils. ``peer`` is our own side of an arena."""
 
 BUILT_WITHIN_S = 1800
 
@@ -34,8 +35,8 @@ def ensure_image(name: str) -> str:
 
 
 def peer_image() -> str:
-    """Return the image that our own side of an arena runs in: Python, tc and nft."""
-    return image("progres-lab-netem")
+    """Return the image that our own side of an arena runs in: Python, curl, tc and nft."""
+    return ensure_image("peer")
 
 
 def _built(name: str) -> str:
