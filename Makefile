@@ -5,7 +5,7 @@ LAB = $(PYTHON) -m lab
 export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem scenario reset experiment report logs shell doctor test test-vm grade bench fuzz lint clean
+.PHONY: help up down netem scenario where reset experiment report logs shell doctor test test-vm grade bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ netem: ## show the network, or change it: SERVICE=udp NETEM="loss 30% delay 100m
 
 scenario: ## list the network conditions, or put one into effect and prove it: NAME=satellite (off)
 	@$(LAB) scenario
+
+where: ## a thousand pings: where did each go? drops, losses each way, beside theory; ARGS="--count 20"
+	@$(LAB) where $(ARGS)
 
 reset: ## bring back what make up set up, after any crash: every network, every server
 	@$(LAB) reset

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from lab import compose, conditions, impairment, lifecycle
+from lab import compose, conditions, impairment, lifecycle, where
 from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.experiments import site
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
         "netem": _netem,
         "reset": _reset,
         "scenario": _scenario,
+        "where": where.where_command,
         "logs": _logs,
         "shell": _shell,
         "test": _test,

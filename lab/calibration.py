@@ -180,7 +180,7 @@ def plan(impairment: Impairment | None, peer: tuple[str, int] = ("", 0)) -> Orde
         for loss in (impairment.loss, impairment.corrupt, impairment.duplicate)
         if loss > OWN_LOSS
     ]
-    count = MOST if _chain(impairment) else FEWEST
+    count = MOST if chain_of(impairment) else FEWEST
     if smallest:
         count = max(count, min(MOST, trials_needed(min(smallest), OWN_LOSS, ERROR_EACH)))
     pps = float(FASTEST_PPS)
@@ -333,7 +333,7 @@ def _missing_interval(observation: Observation) -> Interval:
 
 
 def _loss_checks(observation: Observation, asked: Impairment) -> list[Check]:
-    if chain := _chain(asked):
+    if chain := chain_of(asked):
         if asked.corrupt or asked.duplicate:
             return [Check("loss", "several kinds at once", f"{observation.missing}", "cannot tell")]
         return [_chain_check("loss", chain, observation.sent, observation.missing)]
@@ -397,7 +397,7 @@ def delivery(asked: Impairment) -> tuple[Interval, Interval]:
     return (min(none), max(none)), (min(two), max(two))
 
 
-def _chain(asked: Impairment) -> Chain | None:
+def chain_of(asked: Impairment) -> Chain | None:
     """Return the Markov chain of losses that depend on one another, if these do."""
     if asked.loss_gemodel:
         return gilbert_elliott(*asked.loss_gemodel)
@@ -412,7 +412,7 @@ def long_run_loss(asked: Impairment | None) -> float:
     """Return the share of packets that is lost in the long run, queues left out."""
     if asked is None:
         return 0.0
-    if chain := _chain(asked):
+    if chain := chain_of(asked):
         return chain.loss
     return delivery(asked)[0][1]
 
@@ -470,7 +470,7 @@ def _delay_checks(observation: Observation, asked: Impairment) -> list[Check]:
 
 def _ahead_check(observation: Observation, asked: Impairment, ahead: int) -> Check:
     arrived = len(observation.delays_s)
-    if asked.reorder_correlation or asked.loss or _chain(asked) or asked.duplicate:
+    if asked.reorder_correlation or asked.loss or chain_of(asked) or asked.duplicate:
         words = f"{ahead} of {arrived}"
         return Check("overtaking", _percent(asked.reorder), words, "cannot tell")
     if asked.gap > 1:
@@ -571,16 +571,16 @@ _RESPOND = ("python3", "-m", "services.netem.respond")
 class Prober:
     """The end on the lab's network: a container of its own, gone when this is closed.
 
-    It takes half a second to start, so begin early.
+    It takes half a second to start, so begin early. ``network`` is the lab's if not given.
     """
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, network: str = "") -> None:
         project = compose.project_name()
         argv = [
             "docker", "run", "--rm", "--interactive", "--init",
             "--name", f"{project}-calibration-{secrets.token_hex(3)}",
             "--label", f"{compose.PROJECT_LABEL}={project}",
-            "--network", f"{project}_lab", "--pull", "never",
+            "--network", network or f"{project}_lab", "--pull", "never",
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--read-only",
             "--memory", "128m", "--pids-limit", "32",
             image("progres-lab"), *_RESPOND, "--streams", str(streams),

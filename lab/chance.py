@@ -83,6 +83,13 @@ def _crossing(rising: Callable[[float], float]) -> float:
     return (low + high) / 2
 
 
+def share_band(trials: int, probability: float, error: float) -> tuple[int, int]:
+    """Return the counts that a binomial variable keeps to but for ``error``, half on each side."""
+    low = _largest(trials, lambda k: at_least(k, trials, probability) >= 1 - error / 2)
+    high = _largest(trials, lambda k: at_least(k, trials, probability) > error / 2)
+    return low, high
+
+
 def quantile_interval(ordered: Sequence[float], quantile: float, error: float) -> Interval:
     """Return where a quantile of the distribution behind ascending samples lies.
 

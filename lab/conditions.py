@@ -401,15 +401,16 @@ def scenario_command() -> int:
     if not name:
         print(listing())
         return 0
-    with _alone():
+    with alone():
         if name == OFF:
             default()
             say("back to what make up set up; make netem shows it")
             return 0
-        return _put_into_effect(named(name))
+        return put_into_effect(named(name))
 
 
-def _put_into_effect(scenario: Scenario) -> int:
+def put_into_effect(scenario: Scenario) -> int:
+    """Put it into effect, prove it and play its timeline; return the exit status."""
     folder = receipts.new_folder(scenario.name)
     run = Run(scenario, folder)
     ended_by = 0
@@ -501,7 +502,7 @@ def in_effect() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Hold the lock of this lab's scenarios. Raises LabError while another holds it."""
     try:
         import fcntl

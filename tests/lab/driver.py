@@ -288,6 +288,9 @@ def _is_setting(name: str) -> bool:
         "SERVICE",
         "NETEM",
         "DIRECTION",
+        "NAME",
+        "CALIBRATE",
+        "LAB_RESULTS",
         "MAKEFLAGS",
         "MAKELEVEL",
     )
