@@ -298,3 +298,19 @@ def test_where_nothing_comes_back_the_servers_log_still_tells(here: Lab) -> None
     assert counts[Cause.DROPPED] + counts[Cause.FROM_SERVER] == 60
     assert counts[Cause.DROPPED] in accepted(60, 0.5)
     assert found.settled_by_log == 60
+
+
+def test_the_quantiles_of_netems_tables_are_those_of_the_installed_tables(lab: Lab) -> None:
+    sidecar = lab.container("udp-netem")
+    for name in sorted(set(calibration.TABLES) - {""}):
+        shown = sidecar.exec_run(["sh", "-c", f"cat /usr/lib/*/tc/{name}.dist"])
+        values = sorted(
+            int(word) / 8192
+            for line in shown.output.decode().splitlines()
+            if not line.startswith("#")
+            for word in line.split()
+        )
+        least, middle, most = calibration.TABLES[name]
+        assert (values[0], values[-1]) == pytest.approx((least, most), abs=1e-3), name
+        there = [values[int(len(values) * quantile)] for quantile in calibration.QUANTILES]
+        assert there == pytest.approx(middle, abs=1e-3), name
