@@ -187,7 +187,8 @@ def server_settings() -> dict[str, str]:
     found = {}
     for container in compose.containers():
         exercise = compose.service_of(container)
-        if exercise in EXERCISES and container["State"]["Running"]:
+        own = container["Config"]["Labels"].get("com.docker.compose.oneoff") == "False"
+        if own and exercise in EXERCISES and container["State"]["Running"]:
             for assignment in container["Config"]["Env"]:
                 name, _, value = assignment.partition("=")
                 if name in settings_for(exercise) and value:

@@ -59,10 +59,17 @@ class Answer:
 
 
 def running() -> dict[str, str]:
-    """Return Compose service: container, of those of this lab that run."""
+    """Return Compose service: container, of those of this lab that run.
+
+    Compose writes the name of a service into the images that it builds, so whatever is started from
+    one seems to be that service; its own containers also say that they are no "one-off" ones.
+    """
     form = '{{.Label "com.docker.compose.service"}} {{.ID}}'
     project = f"label={compose.PROJECT_LABEL}={compose.project_name()}"
-    listed = compose.captured(["docker", "ps", "--no-trunc", "--filter", project, "--format", form])
+    own = "label=com.docker.compose.oneoff=False"
+    listed = compose.captured(
+        ["docker", "ps", "--no-trunc", "--filter", project, "--filter", own, "--format", form]
+    )
     if listed.returncode != 0:
         cause = listed.stderr.strip() or "docker ps failed"
         raise LabError("looking for the lab", cause, "make doctor")
