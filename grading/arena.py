@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,6 +18,8 @@ from grading.sandbox import LABEL, Run, Submission, close_socket
 from lab.settings import ROOT
 
 PEER_TIMEOUT_S = 60.0
+LOSING = "progres_lab_arena"
+WAYS = ("to_server", "from_server")
 STARTS_WITHIN_S = {"java": 20.0}
 
 
@@ -153,6 +155,40 @@ class Arena:
             with suppress(GradingError):
                 self._netem("set", "off")
 
+    @contextmanager
+    def losing(
+        self, protocol: str, port: int, losses: Mapping[str, float]
+    ) -> Iterator[dict[str, Any]]:
+        """Lose shares of what goes to (``to_server``) and comes from a port meanwhile; the receipt.
+
+        By nftables at the ingress hook of ``lo``, so that it is the same on every kernel, and each
+        direction has a counter of its own. The receipt is brought up to date at the end. Raises
+        GradingError where it is not in effect before and after.
+        """
+        receipt: dict[str, Any] = {}
+        self._nft(losing_rules(protocol, port, losses))
+        try:
+            receipt |= self._losses(protocol, port, losses)
+            yield receipt
+            receipt |= self._losses(protocol, port, losses)
+        finally:
+            with suppress(GradingError):
+                self._nft(f"delete table netdev {LOSING}\n")
+
+    def _losses(self, protocol: str, port: int, losses: Mapping[str, float]) -> dict[str, Any]:
+        status, said = self.execute("nft", "-j", "list", "table", "netdev", LOSING)
+        listed = json.loads(said)["nftables"] if status == 0 else []
+        asked = {way: f"loss {losses.get(way, 0):.1%}" for way in WAYS}
+        receipt = losing_receipt({"protocol": protocol, "port": port, **asked}, listed)
+        if receipt["verdict"] != "in effect":
+            raise GradingError(f"the network is not as asked: {'; '.join(receipt['because'])}")
+        return receipt
+
+    def _nft(self, rules: str) -> None:
+        status, said = self.execute("sh", "-c", 'printf %s "$1" | nft -f -', "sh", rules)
+        if status != 0:
+            raise GradingError(f"the network could not be degraded: nft: {said.strip()[-500:]}")
+
     def _netem(self, verb: str, *words: str) -> dict[str, Any]:
         status, said = self.execute("python3", "-m", "services.netem", verb, *words, "--json")
         try:
@@ -220,3 +256,50 @@ def _dotted(hexadecimal: str) -> str:
         return "127.0.0.1"
     octets = bytes.fromhex(hexadecimal)[::-1]
     return "127.0.0.1" if octets == bytes(4) else ".".join(map(str, octets))
+
+
+def losing_rules(protocol: str, port: int, losses: Mapping[str, float]) -> str:
+    """Return the input of ``nft -f`` that loses these shares on ``lo``, by direction."""
+    lines = [f"add table netdev {LOSING}", f"delete table netdev {LOSING}"]
+    lines += [f"table netdev {LOSING} {{"]
+    for way in WAYS:
+        side = f"{protocol} {'dport' if way == 'to_server' else 'sport'} {port}"
+        lines += [f"  chain {way} {{", '    type filter hook ingress device "lo" priority 0;']
+        lines += [f"    {side} counter"]
+        if below := round(losses.get(way, 0.0) * 1000):
+            lines += [f"    {side} numgen random mod 1000 < {below} counter drop"]
+        lines += ["  }"]
+    return "\n".join([*lines, "}", ""])
+
+
+def losing_receipt(asked: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the receipt: in effect when the kernel shows just what was asked. Pure.
+
+    ``listed`` is what ``nft -j list table`` prints; ``packets`` came to the rule, ``lost`` of them
+    were lost.
+    """
+    shown: dict[str, dict[str, Any]] = {}
+    for rule in (item["rule"] for item in listed if "rule" in item):
+        part = shown.setdefault(rule["chain"], {"in_effect": "loss 0.0%", "packets": 0, "lost": 0})
+        packets = sum(e["counter"]["packets"] for e in rule["expr"] if "counter" in e)
+        if {"drop": None} not in rule["expr"]:
+            part["packets"] = packets
+            continue
+        below = [
+            e["match"]["right"]
+            for e in rule["expr"]
+            if "match" in e and "numgen" in e["match"]["left"]
+        ]
+        part |= {"in_effect": f"loss {(below or [1000])[0] / 1000:.1%}", "lost": packets}
+    wrong = [
+        f"{way}: asked for {asked[way]}, not in effect: {shown.get(way, 'nothing is')}"
+        for way in WAYS
+        if shown.get(way, {}).get("in_effect") != asked[way]
+    ]
+    return {
+        "verdict": "not in effect" if wrong else "in effect",
+        "because": wrong,
+        "mechanism": "nftables, ingress hook of lo",
+        "asked": dict(asked),
+        "directions": shown,
+    }

@@ -111,7 +111,7 @@ def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
     folder = folder_of(request.config)
     engine = docker.from_env(timeout=120)
     # Our own programs are the project itself.
-    where, names = (ROOT, ("services", "clients")) if folder == OURS else (folder, ("",))
+    where, names = (ROOT, ("services", "clients")) if folder.resolve() == OURS else (folder, ("",))
     with contextlib.closing(engine), submitted(engine, where, names) as held:
         yield held
 

@@ -37,6 +37,8 @@ MAX_FILES_BYTES = 64 << 20
 MAX_OUTPUT_BYTES = 1 << 20
 BUILD_TIMEOUT_S = 120.0
 MEMORY = {"java": "512m"}
+BEFORE_BUILD = {"go": "cp -r /var/cache/go-build /tmp/go-build && export GOCACHE=/tmp/go-build && "}
+"""Go writes into its cache even where it only reads; /tmp has room for it while a build runs."""
 
 
 def confinement(image: str) -> dict[str, Any]:
@@ -84,6 +86,8 @@ class Run:
 
     def __init__(self, container: Any, program: Program) -> None:
         self.output = Output()
+        self.ended = threading.Event()
+        """Set when it has ended, and all that it printed is here."""
         self._container = container
         self._program = program
         self._socket = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
@@ -148,6 +152,12 @@ class Run:
         return f"it ended with status {status}"
 
     def _read(self) -> None:
+        try:
+            self._take_output()
+        finally:
+            self.ended.set()
+
+    def _take_output(self) -> None:
         while True:
             try:
                 piece = self._wire.recv(65536)
@@ -200,6 +210,16 @@ class Submission:
         labels = {LABEL: self.run_id}
         room = {"type": "tmpfs", "device": "tmpfs", "o": "size=128m,mode=755,uid=65534,gid=65534"}
         self.engine.volumes.create(name, driver="local", driver_opts=room, labels=labels)
+        # A compiler needs more than a program. (Memory file systems count as the memory they hold.)
+        roomy = (
+            {
+                "mem_limit": "1g",
+                "memswap_limit": "1g",
+                "tmpfs": {"/tmp": "size=512m,mode=1777,exec"},
+            }
+            if program.build
+            else {}
+        )
         # The memory file system lasts as long as a container has it mounted.
         holder = self.engine.containers.create(
             ensure_image(program.image),
@@ -209,13 +229,14 @@ class Submission:
             network_mode="none",
             volumes={name: {"bind": FOLDER, "mode": "rw"}},
             working_dir=FOLDER,
-            **confinement(program.image),
+            **confinement(program.image) | roomy,
         )
         holder.start()
         holder.put_archive(FOLDER, self._archive)
         if not program.build:
             return name
-        said, status = _bounded_exec(holder, program.build, BUILD_TIMEOUT_S)
+        command = BEFORE_BUILD.get(program.image, "") + program.build
+        said, status = _bounded_exec(holder, command, BUILD_TIMEOUT_S)
         if status == 0:
             return name
         with suppress(docker.errors.APIError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 PASSED, FAILED, NOT_SHOWN = "passed", "failed", "not shown"
 INVALID, NOT_SUBMITTED = "invalid", "not submitted"
@@ -25,7 +25,8 @@ class Finding:
     """One check of one program.
 
     ``steps``: what we did, in order. ``expected``: what a correct program does. ``observed``: what
-    this one did. ``ladder``: packets, each ``{"t_ns", "from": "program" or "peer", "what", "bytes",
+    this one did. ``mistake``: its class, where it is known better than by the
+    check. ``ladder``: packets, each ``{"t_ns", "from": "program" or "peer", "what", "bytes",
     "lost"}``.
     """
 
@@ -36,6 +37,7 @@ class Finding:
     expected: str = ""
     observed: str = ""
     hint: str = ""
+    mistake: str = ""
     output: str = ""
     ladder: list[dict[str, Any]] = field(default_factory=list)
     receipt: dict[str, Any] = field(default_factory=dict)
@@ -79,19 +81,25 @@ class Judge:
         """Keep figures that the verdict rests on; units stand in their names."""
         self.finding.measurements.update(figures)
 
-    def fail(self, *, expected: str, observed: str, hint: str = "") -> None:
-        """End the check: the program does not do what it should. Raises Reached."""
+    def fail(
+        self, *, expected: str = "", observed: str, hint: str = "", mistake: str = ""
+    ) -> NoReturn:
+        """End the check: the program does not do what it should. Raises Reached.
+
+        What is not given is the rubric's; ``mistake`` is a more precise class than that.
+        """
+        self.finding.mistake = mistake
         self._reach(FAILED, expected, observed, hint)
 
-    def not_shown(self, observed: str, *, hint: str = "") -> None:
+    def not_shown(self, observed: str, *, hint: str = "") -> NoReturn:
         """End the check: it could not be seen either way. Raises Reached."""
         self._reach(NOT_SHOWN, "", observed, hint)
 
-    def invalid(self, observed: str) -> None:
+    def invalid(self, observed: str) -> NoReturn:
         """End the check: we could not measure properly; run again. Raises Reached."""
         self._reach(INVALID, "", observed, "")
 
-    def _reach(self, verdict: str, expected: str, observed: str, hint: str) -> None:
+    def _reach(self, verdict: str, expected: str, observed: str, hint: str) -> NoReturn:
         finding = self.finding
         finding.verdict, finding.expected = verdict, expected
         finding.observed, finding.hint = observed, hint
@@ -125,7 +133,7 @@ def document(
                 "expected": finding.expected or entry.expected,
                 "observed": finding.observed,
                 "hint": finding.hint or (entry.hint if finding.verdict == FAILED else ""),
-                "mistake": entry.mistake if finding.verdict == FAILED else "",
+                "mistake": (finding.mistake or entry.mistake) if finding.verdict == FAILED else "",
                 "evidence": {
                     "output": finding.output[-MAX_EVIDENCE_CHARACTERS:],
                     "ladder": finding.ladder[:400],
