@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE
+export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE REQUESTS RUN
 
 .DEFAULT_GOAL := help
-.PHONY: help up down netem scenario where reset experiment report logs shell doctor test test-vm grade bench fuzz lint clean
+.PHONY: help up down netem scenario where reset experiment report capture ladder logs shell doctor
+.PHONY: test test-vm grade bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,12 @@ experiment: ## list the experiments, or measure one and draw its report: NAME=re
 
 report: ## draw the report again, of the newest run or of NAME=retries-and-loss
 	@$(LAB) report
+
+capture: ## what a server's interface sees, for Wireshark: SERVICE=udp SECONDS=10 (or until Ctrl-C)
+	@$(LAB) capture
+
+ladder: ## draw a captured UDP run, time downwards: CAPTURE=file REQUESTS=1-30 (default: the newest)
+	@$(LAB) ladder
 
 logs: ## follow the logs, of all or of SERVICE=udp
 	@$(LAB) logs

@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> int:
         "reset": _reset,
         "scenario": _scenario,
         "where": where.where_command,
+        "capture": _capture,
+        "ladder": _ladder,
         "logs": _logs,
         "shell": _shell,
         "test": _test,
@@ -83,6 +85,19 @@ def _reset(_: list[str]) -> int:
 
 def _scenario(_: list[str]) -> int:
     return conditions.scenario_command()
+
+
+def _capture(_: list[str]) -> int:
+    from lab import capture
+
+    ensure_engine()
+    return capture.capture_command()
+
+
+def _ladder(_: list[str]) -> int:
+    from lab import ladder
+
+    return ladder.ladder_command()
 
 
 def _logs(_: list[str]) -> int:
