@@ -16,7 +16,7 @@ from typing import Any
 from grading.peer import order
 from grading.peer.talk import Talk
 
-QUIET_S = 2.5
+QUIET_S = 0.6
 """How long an answer that is not whole may pause."""
 
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: [^\r\n]*)?\r?\n")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -42,11 +43,12 @@ def new_program_after_a_failure(arena: Arena | None, judge: Judge) -> Iterator[N
         arena.run = None
 
 
-def reached(arena: Arena, judge: Judge, protocols: Sequence[str] = ("tcp",)) -> Place:
-    """Return where the server listens, after starting it if need be; without it the check fails."""
-    patience_s = STARTS_WITHIN_S.get(arena.program.image, 8.0)
-    if getattr(arena, "never_listened", False):
-        patience_s /= 4
+def listening(
+    arena: Arena, protocols: Sequence[str] = ("tcp",), patience_s: float | None = None
+) -> Place | None:
+    """Start the program if need be; return where it listens, or None in the end."""
+    if patience_s is None:
+        patience_s = STARTS_WITHIN_S.get(arena.program.image, 8.0)
     if arena.run is None or not arena.run.alive:
         arena.start()
     assert arena.run is not None
@@ -55,20 +57,31 @@ def reached(arena: Arena, judge: Judge, protocols: Sequence[str] = ("tcp",)) -> 
         alive, now = arena.run.alive, time.monotonic()
         for protocol in protocols:
             found = arena.listener(protocol)
-            if found is None or protocol != protocols[0] and now < begin + UDP_BEFORE_TCP_S:
+            if found is None or (protocol != protocols[0] and now < begin + UDP_BEFORE_TCP_S):
                 continue
             return Place(protocol, *found)
         if not alive or now > begin + patience_s:
-            break
+            return None
         time.sleep(0.05)
-    arena.never_listened = True  # type: ignore[attr-defined]
-    judge.step("started the server and waited for it to listen")
-    judge.fail(
-        expected=f"it listens on TCP port {arena.program.port}",
-        observed=f"no port is open; {arena.run.ending()}",
-        hint="bind((host, port)), listen(), then accept() in a loop",
-    )
-    raise AssertionError
+
+
+_silent: WeakSet[Arena] = WeakSet()
+"""Programs that did not listen once, and will not be waited for so long again."""
+
+
+def reached(arena: Arena, judge: Judge, protocols: Sequence[str] = ("tcp",)) -> Place:
+    """Return where the server listens, after starting it if need be; without it the check fails."""
+    place = listening(arena, protocols, 2.0 if arena in _silent else None)
+    if place is None:
+        _silent.add(arena)
+        judge.step("started the server and waited for it to listen")
+        judge.fail(
+            expected=f"it listens on TCP port {arena.program.port}",
+            observed=f"no port is open; {ending(arena)}",
+            hint="bind((host, port)), listen(), then accept() in a loop",
+        )
+    assert place is not None
+    return place
 
 
 def heard(events: Events, name: str) -> list[dict[str, Any]]:

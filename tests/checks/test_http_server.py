@@ -1,5 +1,6 @@
 """HTTP server: the page for a browser and for curl, to many at once, whatever is sent."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -25,6 +26,9 @@ PROGRAM = "http-server"
 CLIENTS = 8
 WAIT_S = 3.0
 CURL_TIMEOUT_S = 4
+PATIENT_S = 2.5
+"""How long an answer may pause until it is taken to have no end."""
+
 NOT_FOUND_STATUSES = (126, 127)
 
 BROWSER_FIELDS = (
@@ -218,26 +222,28 @@ def test_curl_gets_the_page(arena: Arena, judge: Judge) -> None:
     place = served(arena, judge)
     url = f"http://{place.host}:{place.port}/"
     status, told = arena.execute(
-        *("curl", "--silent", "--show-error", "--location", "--max-redirs", "3"),
+        *("curl", "--silent", "--show-error", "--stderr", "-", "--location", "--max-redirs", "3"),
         *("--max-time", str(CURL_TIMEOUT_S), "--output", "/tmp/page"),
-        *("--write-out", "%{http_code} %{size_download}", url),
+        *("--write-out", r"\n%{http_code} %{size_download} bytes\n", url),
     )
     judge.step(f"ran: curl {url}")
     if status in NOT_FOUND_STATUSES:
         raise GradingError(f"curl cannot be run here: {told.strip()[-300:]}")
-    lines = told.strip().splitlines()
-    code, size = (lines.pop(0) if lines and lines[0][:1].isdigit() else lines.pop()).split()[-2:]
-    judge.measured(curl_status=status, http_status=code, body_bytes=int(size))
-    complaint = " ".join(lines)
+    counted = re.search(r"^(\d{3}) (\d+) bytes$", told, re.MULTILINE)
+    if counted is None:
+        raise GradingError(f"curl said something else than it was told to: {told.strip()[-300:]}")
+    code, size = counted[1], int(counted[2])
+    complaint = " ".join((told[: counted.start()] + told[counted.end() :]).split())
+    judge.measured(curl_status=status, http_status=code, body_bytes=size)
     if status != 0:
-        got = f"it had received {size} bytes by then" if int(size) else "it had received no page"
+        got = f"it had received {size} bytes by then" if size else "it had received no page"
         judge.fail(
             expected="curl gets the page and ends with status 0",
             observed=f"curl ended with status {status}: {complaint} ({got})",
             hint="28: the answer has no end, as its length is not said and the connection stays"
             " open; 52, 56: the connection was closed before or while answering; 1: no status line",
         )
-    if code != "200" or not int(size):
+    if code != "200" or not size:
         judge.fail(
             expected="status 200, and a page",
             observed=f"status {code} and a page of {size} bytes",
@@ -250,7 +256,10 @@ def test_body_is_complete(arena: Arena, judge: Judge) -> None:
         arena,
         judge,
         place,
-        [{"do": "open", "as": "browser"}, *ask("browser", request("/", BROWSER_FIELDS))],
+        [
+            {"do": "open", "as": "browser"},
+            *ask("browser", request("/", BROWSER_FIELDS), quiet_s=PATIENT_S),
+        ],
     )
     judge.step("asked for the page as a browser does, and listened until the answer was complete")
     data = said(events, "browser")
