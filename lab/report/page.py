@@ -182,7 +182,7 @@ def _gaps(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[
         reasons: dict[str, list[str]] = {}
         for record in records:
             if record["status"] == status:
-                because = "; ".join(record["because"]).partition(". ")[0]
+                because = "; ".join(record["because"]).partition(". ")[0].rstrip(".")
                 reasons.setdefault(because, []).append(_label(record))
         lines += [
             f"{len(cells)} of {planned} cells {meaning} ({'; '.join(cells)}): {because}."

@@ -106,6 +106,23 @@ class RetryLaw:
         masses[-1] += self.gave_up
         return mean_band(range(1, self.tries + 1), masses, requests, false_alarm)
 
+    def sent_by(self, attempt: int, round_trip_s: float) -> int:
+        """Return how many datagrams have been sent when the answer to this attempt arrives.
+
+        More than ``attempt`` where a round trip takes longer than a timeout: those are in vain.
+        """
+        arrives_s = self.starts_s[attempt - 1] + round_trip_s
+        return sum(start_s < arrives_s for start_s in self.starts_s)
+
+    def datagrams_band(self, requests: int, round_trip_s: float, false_alarm: float) -> Band:
+        """Return the band of the mean number of datagrams sent for so many requests.
+
+        Every round trip takes the same time. A request that is given up has sent all.
+        """
+        sent = [self.sent_by(k + 1, round_trip_s) for k in range(self.tries)]
+        values, masses = [*sent, self.tries], [*self.answered_at, self.gave_up]
+        return mean_band(values, masses, requests, false_alarm)
+
     def wait_band(self, answered: int, false_alarm: float) -> Band:
         """Return the band of the mean wait of so many answered requests, in seconds."""
         given = [mass / (1 - self.gave_up) for mass in self.answered_at]

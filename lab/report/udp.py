@@ -98,6 +98,16 @@ class UdpCell:
         return (total + (self.requests - self.answered) * self.tries) / self.requests
 
     @property
+    def mean_datagrams(self) -> float:
+        """The mean number of attempts made, those in vain included."""
+        return self.attempts / self.requests
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether answers came after their timeouts, so that datagrams were sent in vain."""
+        return self.outcomes[LATE] > 0.01 * self.attempts
+
+    @property
     def mean_confirmation_ms(self) -> float:
         """The mean time to confirmation of the answered requests, in milliseconds."""
         return 1e3 * sum(self.confirmations_s) / len(self.confirmations_s)
@@ -200,6 +210,8 @@ def predictions(found: UdpCell) -> list[Prediction]:
     if found.answered and law.failure:  # without loss there is no wait to predict
         mean_ms = found.mean_confirmation_ms
         claims.append(made("time to confirmation, mean", "ms", mean_ms, confirmation))
+    if found.is_slow and (datagrams := _datagrams_band(found)):
+        claims.append(made("datagrams per request, mean", "", found.mean_datagrams, datagrams))
     known = sum(found.outcomes[cause] for cause in CAUSES)
     if known and law.failure:
         share, chance = found.outcomes[DROPPED] / known, expected.of_unanswered[DROPPED]
@@ -213,8 +225,10 @@ def figures(grid: Grid, cells: Sequence[UdpCell], alarm: float) -> list[Figure]:
     made = [_fates(cells)]
     if any(found.expected and found.expected.law.failure for found in cells):
         made.append(_law(grid, cells, alarm))
+    made.append(_mean_attempts(grid, cells, alarm))
+    if any(found.is_slow for found in cells):
+        made.append(_mean_datagrams(grid, cells, alarm))
     made += [
-        _mean_attempts(grid, cells, alarm),
         _mean_confirmation(grid, cells, alarm),
         _confirmations(last_series(grid, cells)),
         _round_trips(last_series(grid, cells)),
@@ -393,6 +407,13 @@ def _attempts_band(found: UdpCell) -> Callable[[float], Band] | None:
     return lambda alarm: expected.law.attempts_band(found.requests, alarm)
 
 
+def _datagrams_band(found: UdpCell) -> Callable[[float], Band] | None:
+    expected = found.expected
+    if expected is None:
+        return None
+    return lambda alarm: expected.law.datagrams_band(found.requests, found.round_trip_s, alarm)
+
+
 def _confirmation_band(found: UdpCell) -> Callable[[float], Band] | None:
     """Return the band of the mean time to confirmation in ms: of the waits, and a round trip."""
     expected = found.expected
@@ -423,6 +444,23 @@ def _mean_attempts(grid: Grid, cells: Sequence[UdpCell], alarm: float) -> Figure
         quantity="attempts per request, mean",
         caption="E = (1 − p^N) / (1 − p). It does not matter who lost the datagram: only the "
         "probability p that an attempt stays without an answer counts.",
+    )
+
+
+def _mean_datagrams(grid: Grid, cells: Sequence[UdpCell], alarm: float) -> Figure:
+    return versus(
+        grid,
+        [
+            Entry(c.label, c.parameters, c.requests, c.mean_datagrams, _datagrams_band(c))
+            for c in cells
+        ],
+        alarm,
+        name="datagrams",
+        title="Datagrams sent per request",
+        quantity="datagrams per request, mean",
+        caption="Where a round trip takes longer than a timeout, the client sends again although "
+        "the answer is on its way: in vain, and it burdens a network that is slow already. Waits "
+        "that grow soon end that.",
     )
 
 

@@ -91,6 +91,15 @@ def test_the_law_of_retries() -> None:
     assert law.wait_s == pytest.approx((0.25 * 0.1 + 0.125 * 0.3) / 0.875)
 
 
+def test_answers_slower_than_the_timeout_make_datagrams_in_vain() -> None:
+    law = RetryLaw.of(Schedule(first_timeout_s=0.1, backoff=2, max_tries=4), 0.5)
+    # Sent at 0, 0.1, 0.3 and 0.7 s.
+    assert [law.sent_by(k, 0.05) for k in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert [law.sent_by(k, 0.25) for k in (1, 2, 3, 4)] == [2, 3, 3, 4]
+    assert law.datagrams_band(10, 0.25, 0.01).expected == 0.5 * 2 + 0.25 * 3 + 0.125 * 3 + 0.125 * 4
+    assert law.datagrams_band(10, 0.05, 0.01) == law.attempts_band(10, 0.01)
+
+
 def test_fixed_timeouts_begin_their_retries_when_growing_ones_would() -> None:
     growing, fixed = (
         RetryLaw.of(Schedule(first_timeout_s=0.1, backoff=1.5, max_tries=5, rto=rto), 0.5)

@@ -90,7 +90,16 @@ def test_a_client_whose_timeouts_do_not_grow_as_told_is_outside() -> None:
 def test_answers_that_come_after_their_timeouts_count_for_their_attempts() -> None:
     slow = run(rtt_s=0.12, from_server={"loss": 0.1, "delay_s": 0.12})
     assert udp.cell([slow], "slow").outcomes["answered late"] > 0
+    assert "datagrams per request, mean" in claims_of(slow)
     assert not outside(slow)
+
+
+def test_datagrams_in_vain_that_nobody_sent_are_missed() -> None:
+    slow = run(rtt_s=0.12, from_server={"loss": 0.1, "delay_s": 0.12})
+    for request in slow["runs"][0]["requests"]:
+        answered = [a["attempt"] for a in request["attempts"] if a["rtt_s"] is not None]
+        request["attempts"] = request["attempts"][: min(answered, default=99)]
+    assert "datagrams per request, mean" in outside(slow)
 
 
 def test_late_answers_with_jitter_have_no_prediction() -> None:
