@@ -97,9 +97,12 @@ class Arena:
         found = []
         for line in shown.splitlines():
             words = line.split()
-            if len(words) > 3 and words[3] == wanted and words[1] != "local_address":
+            if len(words) > 3 and words[1] != "local_address":
                 where, _, port = words[1].rpartition(":")
-                found.append((_dotted(where), int(port, 16)))
+                # A UDP server that has connected its socket, to one client, is there all the same.
+                connected = protocol == "udp" and words[3] == "01"
+                if words[3] == wanted or (connected and int(port, 16) == self.program.port):
+                    found.append((_dotted(where), int(port, 16)))
         if not found:
             return None
         return next((f for f in found if f[1] == self.program.port), found[0])

@@ -365,7 +365,7 @@ def submitted(engine: Any, folder: Path, names: Sequence[str] = ("",)) -> Iterat
 
 def remove_abandoned(engine: Any) -> None:
     """Remove what runs left behind whose process is gone: killed, or taken away by a crash."""
-    found = engine.containers.list(all=True, filters={"label": LABEL})
+    found = engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
     found += engine.volumes.list(filters={"label": LABEL})
     for run_id in {_labels(each).get(LABEL, "") for each in found}:
         pid, _, since = run_id.rpartition("-")[2].partition(".")
@@ -388,7 +388,9 @@ def _since(pid: str) -> str:
 def remove_all(engine: Any, run_id: str) -> None:
     """Remove the containers and volumes of one run."""
     label = f"{LABEL}={run_id}"
-    for container in engine.containers.list(all=True, filters={"label": label}):
+    # Without "ignore_removed" one that another grading removes meanwhile is an error (404).
+    containers = engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    for container in containers:
         with suppress(docker.errors.APIError):  # 404, 409: somebody else removes it
             container.remove(force=True, v=True)
     for volume in engine.volumes.list(filters={"label": label}):

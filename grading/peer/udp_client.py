@@ -11,8 +11,8 @@ Orders::
      "sources": ["127.0.0.2", ...]}
         sends each datagram again until it is answered; tells {"event": "tried", "number",
         "source", "tries", "answer"} (answer null: none)
-    {"op": "send", "host", "port", "datagrams": [...], "sizes": [...]}
-        sends them and closes its socket at once
+    {"op": "send", "host", "port", "datagrams": [...], "sizes": [...], "stay_s": 0}
+        sends them, stays for a while, and closes its socket
 """
 
 import select
@@ -38,6 +38,7 @@ def main() -> None:
             with _socket() as sock:
                 for data in _datagrams(given):
                     _send(sock, data, target)
+                time.sleep(given.get("stay_s", 0.0))
             tell("sent")
 
 
