@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-REQUIREMENTS = ("docker", "browser", "netem", "root", "pypi", "load-tools")
+REQUIREMENTS = ("docker", "browser", "netem", "root", "pypi", "load-tools", "tshark")
 
 
 def missing(requirement: str, reason: str) -> NoReturn:
