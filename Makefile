@@ -6,7 +6,7 @@ export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE REQUESTS RUN
 
 .DEFAULT_GOAL := help
 .PHONY: help up down netem scenario where reset experiment report capture ladder logs shell doctor
-.PHONY: test test-vm grade bench fuzz lint clean
+.PHONY: test test-vm grade grade-class bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13
 
 grade: ## judge a submission: SUBMISSION=path
 	@$(LAB) grade $(SUBMISSION)
+
+grade-class: ## judge a class, a submission in each subfolder: DIR=path; goes on where it stopped
+	@$(LAB) grade-class $(DIR)
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)

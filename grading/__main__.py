@@ -1,20 +1,21 @@
-"""``python -m grading grade FOLDER`` judges a submission; ``draft FOLDER`` shows a lab.toml."""
+"""Judge a submission (``grade FOLDER``) or a class (``grade-class FOLDER``); draft a lab.toml."""
 
 import argparse
-import json
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import docker
 
-from grading import GradingError, manifest
+from grading import GradingError, classroom, feedback, manifest
+from grading.feedback import report as reports
+from grading.feedback import terminal
 from grading.sandbox import remove_abandoned
-from grading.verdict import FAILED, INVALID, NOT_SHOWN, NOT_SUBMITTED, PASSED
+from grading.verdict import FAILED, INVALID
 from lab.errors import LabError
 from lab.settings import ROOT
 
@@ -23,8 +24,9 @@ TIMEOUT_S = 600.0
 EPILOG = """\
 exit status: 0 all that was submitted passed   1 something failed
              2 wrong usage, or no such submission   3 something could not be measured: run again
+grade-class: 0 each submission was judged   1 some were not, the table says why
+             130 stopped by Ctrl-C: the same command goes on from there
 """
-MARKS = {PASSED: "+", FAILED: "-", NOT_SHOWN: "?", INVALID: "!"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,11 +44,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     grade_.add_argument("--check", default="", metavar="WORDS", help="pytest -k: only some checks")
     draft_ = commands.add_parser("draft", help="print a lab.toml for a folder that has none")
     draft_.add_argument("folder", type=Path)
+    class_ = commands.add_parser("grade-class", help="judge each subfolder; goes on where it was")
+    class_.add_argument("folder", type=Path)
+    class_.add_argument("--results", type=Path, help="folder (results/grade-class/NAME)")
+    class_.add_argument("--jobs", type=int, help="graders at a time (a processor and 1.5 GiB each)")
+    class_.add_argument(
+        "--limit",
+        type=float,
+        default=classroom.LIMIT_S,
+        metavar="SECONDS",
+        help="for one submission (%(default)g)",
+    )
+    class_.add_argument("--fresh", action="store_true", help="judge again what has verdicts")
     options = parser.parse_args(arguments)
     try:
         if options.command == "draft":
             print(manifest.draft(options.folder), end="")
             return 0
+        if options.command == "grade-class":
+            jobs = options.jobs or classroom.default_jobs(
+                len(os.sched_getaffinity(0)), classroom.available_mib()
+            )
+            settings = classroom.Settings(
+                jobs, options.limit, fresh=options.fresh, clean_up=_remove_abandoned
+            )
+            return classroom.grade_class(options.folder, options.results, settings)
         return grade(options.folder, options.results, options.check)
     except (GradingError, LabError) as error:
         print(error, file=sys.stderr)
@@ -69,11 +91,7 @@ def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
     if submitted.drafted:
         (place / manifest.NAME).write_text(manifest.draft(folder), encoding="utf-8")
         print(f"no {manifest.NAME}: judged by a draft, look it over: {_shown(place)}/lab.toml")
-    engine = docker.from_env()
-    try:
-        remove_abandoned(engine)
-    finally:
-        engine.close()
+    _remove_abandoned()
     verdicts = place / "verdicts.json"
     argv = [sys.executable, "-m", "pytest", "-p", "grading.plugin", "-p", "no:cacheprovider"]
     argv += ["-q", "-n", str(min(len(submitted.programs), 5)), "--dist", "loadfile", "tests/checks"]
@@ -93,11 +111,20 @@ def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
                 judging.wait(60)
     if not verdicts.exists():
         raise GradingError(f"the checks did not run: see {place}/checks.log")
-    document = json.loads(verdicts.read_text(encoding="utf-8"))
-    _print(document)
-    print(f"all of it: {_shown(place)}")
-    found = {finding["verdict"] for finding in document["findings"]}
-    return 1 if FAILED in found else 3 if INVALID in found else 0
+    try:
+        report = reports.load(verdicts)
+    except reports.UnreadableVerdictsError as error:
+        raise GradingError(f"{verdicts}: {error}") from None
+    if not report.findings:
+        raise GradingError(f"no check came to a verdict: see {place}/checks.log")
+    page = feedback.write(report, place)
+    terminal.print_report(report, terminal.console(), _shown(page))
+    return 1 if report.with_verdict(FAILED) else 3 if report.with_verdict(INVALID) else 0
+
+
+def _remove_abandoned() -> None:
+    with contextlib.closing(docker.from_env()) as engine:
+        remove_abandoned(engine)
 
 
 def _new_folder(name: str) -> Path:
@@ -113,25 +140,6 @@ def _new_folder(name: str) -> Path:
 
 def _shown(path: Path) -> str:
     return os.path.relpath(path)
-
-
-def _print(document: dict[str, Any]) -> None:
-    score = document["score"]
-    print(f"{document['submission']}: {score['points']:g} of {score['of']:g} points")
-    for finding in document["findings"]:
-        if finding["verdict"] == NOT_SUBMITTED:
-            continue
-        mark = MARKS[finding["verdict"]]
-        print(f" {mark} {finding['program']:<13} {finding['title']}")
-        if finding["verdict"] != PASSED:
-            print(f"     {finding['verdict']}: {printable(finding['observed'])}")
-        if finding["verdict"] == FAILED:
-            print(f"     hint: {finding['hint']}")
-
-
-def printable(text: str) -> str:
-    """Return a stranger's text on one line, without what would move a terminal's cursor."""
-    return "".join(c if c.isprintable() else " " for c in text)[:600]
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
         "shell": _shell,
         "test": _test,
         "grade": _grade,
+        "grade-class": _grade_class,
         "bench": _bench,
         "experiment": _experiment,
         "report": _report,
@@ -131,16 +132,27 @@ def _test(arguments: list[str]) -> int:
 
 
 def _grade(arguments: list[str]) -> int:
-    from lab.venv import ensure_venv
-
     if not arguments:
         raise LabError("judging a submission", "no folder is named", "make grade SUBMISSION=path")
+    return _grading("grade", arguments)
+
+
+def _grade_class(arguments: list[str]) -> int:
+    if not arguments:
+        raise LabError("judging a class", "no folder is named", "make grade-class DIR=path")
+    return _grading("grade-class", arguments)
+
+
+def _grading(command: str, arguments: list[str]) -> int:
+    from lab.venv import ensure_venv
+
     ensure_engine()
     lifecycle.build()
-    python = ensure_venv()
-    return subprocess.run(
-        [str(python), "-m", "grading", "grade", *arguments], cwd=ROOT, check=False
-    ).returncode
+    python = str(ensure_venv())
+    # In this process's place: subprocess.run would kill it a moment after Ctrl-C, while it still
+    # takes its containers away.
+    os.chdir(ROOT)
+    os.execv(python, [python, "-m", "grading", command, *arguments])
 
 
 def _bench(arguments: list[str]) -> int:
