@@ -23,7 +23,7 @@ __all__ = ["new_program_after_a_failure"]
 PROGRAM = "clock-server"
 CLIENTS = 8
 QUESTIONS = 10
-WAIT_S = 3.0
+WAIT_S = 5.0
 """How long an answer may take. On this namespace's loopback it takes less than a millisecond."""
 
 PAUSE_S = 2.5
@@ -195,17 +195,22 @@ def _wrong(judge: Judge, errors: list[float], asked: dict[str, Any], answers: Ev
     observed = (
         f"asked at {right:%Y-%m-%d %H:%M:%S} UTC, it said {quoted(said)}: {abs(error):.3f} s {way}"
     )
-    hint = "read the clock when the question has come, for each question"
+    hint, mistake = "read the clock when the question has come, for each question", ""
     if len(errors) > 1 and said == answers[0]["data"]:
         observed += f"; it had said the same {PAUSE_S:g} s before"
         hint = "the clock is read once and kept; read it inside the loop, for each question"
+        mistake = "the clock is read once"
     elif abs(error) > 1700 and abs(error - 1800 * round(error / 1800)) < 2:
         hint = (
             "this is off by whole hours, as a time zone is: local time here is UTC; send the local"
             " time, or name the zone in the answer"
         )
+        mistake = "time zone"
     judge.fail(
-        expected="the answer is the time at which it was asked", observed=observed, hint=hint
+        expected="the answer is the time at which it was asked",
+        observed=observed,
+        hint=hint,
+        mistake=mistake,
     )
 
 
