@@ -2,8 +2,9 @@
 
 NAME is one of ``experiments/``, or the path of a file of your own (``my/grid.toml``).
 A run that was stopped (Ctrl-C, ``kill``, a crash, a power cut) goes on where it was when the same
-experiment is started again; ``NEW=1`` begins anew. Exit status: 0 measured, 1 the lab failed,
-2 wrong usage, 130 Ctrl-C, 143 SIGTERM (the report then shows what there is).
+experiment is started again; ``NEW=1`` begins anew. ``CAPTURE=1`` also captures every cell.
+Exit status: 0 measured, 1 the lab failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM (the report then
+shows what there is).
 """
 
 import contextlib
@@ -14,9 +15,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from lab import lifecycle
+from lab import ladder, lifecycle
+from lab.capture import capturing
 from lab.conditions import measured
 from lab.errors import LabError
 from lab.experiments import plan
@@ -124,7 +127,10 @@ def _measured_cell(
     folder = run.cell_folder(cell.number, repetition)
     scenario = scenario_of(experiment, cell)
     try:
-        with measured(scenario, folder, exercises=[experiment.exercise]) as receipt:
+        with (
+            measured(scenario, folder, exercises=[experiment.exercise]) as receipt,
+            _captured(experiment.exercise, folder),
+        ):
             runs = site.measure(cell.clients, cell.arguments)
     except Refused as refusal:
         if not refusal.by_kernel:
@@ -139,6 +145,20 @@ def _measured_cell(
         "receipt": receipt,
         "runs": [run.document for run in runs if run.document is not None],
     }
+
+
+@contextlib.contextmanager
+def _captured(exercise: str, folder: Path) -> Iterator[None]:
+    """With ``CAPTURE=1``, leave a capture in the cell's folder, and a UDP run's ladder."""
+    if os.environ.get("CAPTURE", "") in ("", "0"):
+        yield
+        return
+    path = folder / f"{exercise}.pcapng"
+    with capturing(exercise, path):
+        yield
+    if exercise == "udp":
+        with contextlib.suppress(LabError):  # nothing came through: there is nothing to draw
+            ladder.drawn_beside(path)
 
 
 def scenario_of(experiment: Experiment, cell: Cell) -> Scenario:

@@ -650,8 +650,7 @@ def ladder_command() -> int:
     found = captured_runs(path)
     run = _chosen(found, os.environ.get("RUN", ""))
     requests = _requested(run, os.environ.get("REQUESTS", ""))
-    target = path.with_name(f"{path.stem}-ladder.svg")
-    target.write_text(of_run(run, requests), encoding="utf-8")
+    target = _drawn(path, run, requests)
     shown = target.relative_to(ROOT) if target.is_relative_to(ROOT) else target
     print(f"{run.name or run.client[0]}: {summary_of(run, requests)}")
     if len(found) > 1:
@@ -664,6 +663,18 @@ def ladder_command() -> int:
         print("the account is not in the capture: of what has no answer, nobody knows why")
     print(f"kept in {shown}; any browser shows it")
     return 0
+
+
+def drawn_beside(path: Path) -> Path:
+    """Draw the beginning of a capture's newest run; return the file. Raises LabError."""
+    run = captured_runs(path)[-1]
+    return _drawn(path, run, _requested(run, ""))
+
+
+def _drawn(path: Path, run: trips.Run, requests: range | None) -> Path:
+    target = path.with_name(f"{path.stem}-ladder.svg")
+    target.write_text(of_run(run, requests), encoding="utf-8")
+    return target
 
 
 def captured_runs(path: Path) -> list[trips.Run]:
