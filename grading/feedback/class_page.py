@@ -12,6 +12,10 @@ Rows = Callable[[], Iterator[Row]]
 """Reads the rows from the first again: the page goes through them more than once."""
 
 PAGE = "feedback.html"
+_LEGEND = (
+    "By name. Points of each exercise; a dash: not submitted; a star: of another kind than asked, "
+    "judged for what it is."
+)
 
 
 def class_page(title: str, note: str, rows: Rows, counts: Tally) -> Iterator[str]:
@@ -58,7 +62,7 @@ def _mistakes(rows: Rows, counts: Tally) -> Iterator[Markup]:
     yield opening("div", cls="scroll")
     yield opening("table")
     yield element("caption", "Classes of mistake, by how many submissions make them.")
-    yield _head("mistake", "submissions", ("share", "share"), "seen in", "who")
+    yield _head("mistake", ("submissions", "number"), ("share", "share"), "seen in", "who")
     yield opening("tbody")
     for mistake, count in counts.to_explain():
         label = f"{count} of {counts.judged}"
@@ -67,7 +71,7 @@ def _mistakes(rows: Rows, counts: Tally) -> Iterator[Markup]:
         yield element("td", label, cls="number")
         yield element("td", bar(label, [("failed", count)], counts.judged), cls="share")
         yield element("td", counts.seen_in.get(mistake, ""))
-        yield opening("td", cls="small")
+        yield opening("td", cls="small names")
         who = (row for row in rows() if mistake in row.mistakes())
         for number_, row in enumerate(who):
             yield Markup(", " if number_ else "")
@@ -120,7 +124,7 @@ def _table(rows: Rows, counts: Tally) -> Iterator[Markup]:
     yield element("h2", "Submissions", id="table")
     yield opening("div", cls="scroll")
     yield opening("table")
-    yield element("caption", "By name. Points of each exercise; a dash is: not submitted.")
+    yield element("caption", _LEGEND)
     exercises = [(exercise_title(program), "number") for program in programs]
     yield _head("name", ("points", "number"), *exercises, "mistakes")
     yield opening("tbody")
@@ -143,7 +147,7 @@ def _line(row: Row, programs: list[str]) -> Markup:
         name,
         element("td", score, f" / {number(row.of)}", cls="number"),
         *cells,
-        element("td", ", ".join(row.mistakes()), cls="small"),
+        element("td", ", ".join(row.mistakes()), cls="small names"),
     )
 
 

@@ -166,7 +166,11 @@ def _exercise(report: Report, program: str, state: str) -> Markup:
     heading = element("h2", exercise_title(program), id=anchor(program))
     if state == "not submitted":
         return element("section", heading, element("p", "Not submitted.", cls="soft"))
-    told = Markup("") if state == "submitted" else element("p", f"Judged as: {state}", cls="soft")
+    told = (
+        Markup("")
+        if state == "submitted"
+        else element("p", f"Judged as {state.removeprefix('wrong kind: ')}.", cls="soft")
+    )
     shown_in_full = [f for f in found if f.verdict not in ("passed", "not submitted")]
     passed = [f for f in found if f.verdict == "passed"]
     return element("section", heading, told, *(_finding(f) for f in shown_in_full), _passed(passed))

@@ -4,7 +4,8 @@
             |        X- 'hello' (5 bytes) ---|    lost
     1.002 s |-- 'hello' (5 bytes) ---------->|
 
-Waits are drawn to scale; events that are too close for that stand a line apart.
+Waits are drawn to scale; events that are too close for that stand a line apart. lab/ladder.py draws
+requests and what became of them, in columns; here what each packet says and each wait count.
 """
 
 from collections.abc import Sequence
@@ -120,7 +121,7 @@ def _arrow(event: Event, y: int) -> list[Markup]:
     way = 1 if event.from_program else -1
     time = element("text", clock(event.t_ns), x="0", y=str(y + 4), cls="time")
     words = label(event) + ("  lost" if event.lost else "")
-    middle = (_LEFT + _RIGHT) // 2
+    middle = (_LEFT + _RIGHT) // 2 - (way * 80 if event.lost else 0)
     caption = element(
         "text",
         words,

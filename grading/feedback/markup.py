@@ -78,7 +78,5 @@ def page(title: str, body: Iterator[Markup]) -> Iterator[str]:
         Markup(f"<style>{STYLE}</style>"),
     )
     yield opening("body")
-    for part in body:
-        yield part
-        yield "\n"
+    yield from body
     yield "</body></html>\n"
