@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ import docker
 from grading import GradingError, classroom, feedback, manifest
 from grading.feedback import report as reports
 from grading.feedback import terminal
-from grading.sandbox import remove_abandoned
+from grading.sandbox import remove_abandoned, running_since
 from grading.verdict import FAILED, INVALID
 from lab.errors import LabError
 from lab.settings import ROOT
@@ -107,8 +109,7 @@ def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
             raise GradingError(f"not judged within {TIMEOUT_S:g} s: {place}/checks.log") from None
         finally:
             if judging.poll() is None:
-                judging.terminate()
-                judging.wait(60)
+                _end(judging)
     if not verdicts.exists():
         raise GradingError(f"the checks did not run: see {place}/checks.log")
     try:
@@ -120,6 +121,23 @@ def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
     page = feedback.write(report, place)
     terminal.print_report(report, terminal.console(), _shown(page))
     return 1 if report.with_verdict(FAILED) else 3 if report.with_verdict(INVALID) else 0
+
+
+def _end(judging: subprocess.Popen[bytes]) -> None:
+    """End the checks and their worker processes, and remove the containers that they held."""
+    try:
+        workers = Path(f"/proc/{judging.pid}/task/{judging.pid}/children").read_text().split()
+    except OSError:  # no Linux, or it has just ended: the workers end by themselves in 15 s
+        workers = []
+    judging.kill()
+    judging.wait()
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(worker), signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while any(running_since(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _remove_abandoned()
 
 
 def _remove_abandoned() -> None:

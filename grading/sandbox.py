@@ -187,7 +187,7 @@ class Submission:
     def __init__(self, engine: Any, folder: Path, names: Sequence[str] = ("",)) -> None:
         self.engine = engine
         # Whose run it is, so that what a killed one left can be told from what is in use.
-        self.run_id = f"{uuid.uuid4().hex[:8]}-{os.getpid()}.{_since(str(os.getpid()))}"
+        self.run_id = f"{uuid.uuid4().hex[:8]}-{os.getpid()}.{running_since(str(os.getpid()))}"
         self.folder = folder
         self.folder = folder
         self._archive = archive(folder, names)
@@ -397,7 +397,7 @@ def remove_abandoned(engine: Any) -> None:
     found += engine.volumes.list(filters={"label": LABEL})
     for run_id in {_labels(each).get(LABEL, "") for each in found}:
         pid, _, since = run_id.rpartition("-")[2].partition(".")
-        if _since(pid) != since:
+        if running_since(pid) != since:
             remove_all(engine, run_id)
 
 
@@ -405,10 +405,11 @@ def _labels(found: Any) -> dict[str, str]:
     return found.attrs.get("Labels") or found.attrs.get("Config", {}).get("Labels") or {}
 
 
-def _since(pid: str) -> str:
-    """Return since when (in ticks) a process runs; empty: there is none."""
+def running_since(pid: str) -> str:
+    """Return since when (in ticks) a process runs; empty: there is none, or it is a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
     except (OSError, IndexError):
         return ""
 
