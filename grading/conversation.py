@@ -298,6 +298,8 @@ def waits_grow(pairs: Sequence[tuple[float, float]], silence: Sequence[float]) -
     ordered = sorted(silence)
     if len(silence) >= 4:
         spread = ordered[-2] / ordered[1]
+        if all(step < 1.05 for step in steps):
+            return False
         return spread >= 1.3 or sum(step >= 1.02 for step in steps) >= 0.75 * len(steps)
     told = [second >= 1.05 * first for first, second in pairs]
     if len(silence) >= 2:

@@ -18,8 +18,10 @@ link.
 """
 
 import ipaddress
+import json
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -173,33 +175,43 @@ def _read(path: Path, limit: int = MAX_SOURCE_BYTES) -> str | None:
     return None if len(content) > limit else content.decode("utf-8", errors="replace")
 
 
-_SERVER_SIGNS = r"\.bind\(|\.listen\(|create_server|DatagramServer|TCPServer|ServerSocket"
-_EXERCISES = {
-    "udp": (r"SOCK_DGRAM|create_datagram_endpoint|UDPServer", r"udp|ping"),
-    "http": (r"HTTP/1\.|text/html", r"http|web|www"),
-    "clock": (r"what time|ctime|strftime|isoformat|time\.time", r"clock|horloge|time|heure"),
-}  # fmt: skip
-"""Exercise: what its sources have, and what its files are called."""
+_UDP = (
+    r"SOCK_DGRAM|create_datagram_endpoint|UDPServer|Datagram(?:Socket|Packet|Channel)"
+    r"|ListenPacket\(\s*\"udp|ListenUDP|Dial(?:UDP|\(\s*\"udp)"
+)
+_TCP = (
+    r"SOCK_STREAM|create_connection|create_server|start_server|open_connection|TCPServer"
+    r"|ServerSocket|new Socket\(|net\.Listen\(|net\.Dial\w*\(|socket\(\)"
+)
+_SERVER = (
+    r"\.bind\s*\(|\bbind\s*\(|\.listen\(|create_server|start_server|local_addr|UDPServer|TCPServer"
+    r"|ServerSocket|DatagramSocket\(\s*\w|ListenPacket|ListenUDP|net\.Listen\("
+)
+_CLOCK = r"what time|ctime|strftime|isoformat|time\.Now\(\)\.Format|Instant|LocalDateTime"
+_CLOCK_NAME = r"clock|horloge|heure|time"
 
 
 def draft(folder: Path) -> str:
-    """Return a lab.toml for review, of the Python programs that can be recognised.
+    """Return a lab.toml for review, of the programs that can be recognised.
 
     By contents first (what kind of socket, whether it is bound), by the name where that leaves two.
     Raises GradingError when nothing can be.
     """
-    found: dict[str, tuple[int, str, str]] = {}
+    found: dict[str, tuple[int, Path, str]] = {}
     for path in sources(folder):
         text = _read(path)
-        if path.suffix != ".py" or text is None or "socket" not in text.lower():
+        if path.suffix not in _LANGUAGES or text is None:
             continue
-        name = path.relative_to(folder).as_posix()
-        exercise = _exercise(name.lower(), text)
-        role = "server" if _is_server(name.lower(), text) else "client"
+        name = path.relative_to(folder)
+        lowered = name.as_posix().lower()
+        exercise = _exercise(lowered, text)
+        if exercise is None:
+            continue
+        role = "server" if _is_server(lowered, text) else "client"
         program = f"{exercise}-{role}"
-        if exercise is None or program not in PROGRAMS:
+        if program not in PROGRAMS:
             continue
-        certainty = sum(word in name.lower() for word in (role, exercise, "serveur"))
+        certainty = sum(word in lowered for word in (role, exercise, "serveur", "horloge"))
         if program not in found or certainty > found[program][0]:
             found[program] = (certainty, name, text)
     if not found:
@@ -211,36 +223,88 @@ def draft(folder: Path) -> str:
     for program in PROGRAMS:
         if program in found:
             _, name, text = found[program]
-            lines += ["", f"[{program}]", f'command = "python3 {name}"']
-            lines += [f"port = {_port(program, text)}", *_typed(program, text)]
+            lines += ["", f"[{program}]", *_start(name)]
+            if re.search(r"sys\.argv|argparse|\bargv\[1\]|args\[0\]|os\.Args|flag\.", text):
+                lines[-1] += "  # it reads arguments: should there be some?"
+            server = found.get(program.replace("client", "server"), (0, name, ""))[2]
+            lines += [f"port = {_port(program, text, server)}", *_typed(program, text)]
+            if program.startswith("clock") and not re.search(_TCP, text):
+                lines.append('protocol = "udp"')
     return "\n".join(lines) + "\n"
 
 
+_LANGUAGES = {".py": "python", ".c": "c", ".java": "java", ".go": "go"}
+
+
+def _start(name: Path) -> list[str]:
+    """Return the lines that say how a source file is built and started."""
+    source, program = shlex.quote(name.as_posix()), shlex.quote(f"./{name.stem}")
+    match _LANGUAGES[name.suffix]:
+        case "c":
+            build = f"gcc -O2 -pthread -o {program} {source} -lm"
+            return [f"image = {_quoted('c')}", f"build = {_quoted(build)}", _command(program)]
+        case "java":
+            folder = shlex.quote(str(name.parent))
+            build = f"javac {folder}/*.java"
+            lines = [f"image = {_quoted('java')}", f"build = {_quoted(build)}"]
+            return [*lines, _command(f"java -cp {folder} {shlex.quote(name.stem)}")]
+        case "go":
+            program = shlex.quote(f"./{name.parent.name or name.stem}-program")
+            # A folder is a package: all of its files belong together.
+            what = shlex.quote(f"./{name.parent.as_posix()}") if name.parent.name else source
+            build = f"go build -o {program} {what}"
+            return [f"image = {_quoted('go')}", f"build = {_quoted(build)}", _command(program)]
+    return [_command(f"python3 {source}")]
+
+
+def _command(text: str) -> str:
+    return f"command = {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string: JSON's rules, which are TOML's but for one character."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
 def _exercise(name: str, text: str) -> str | None:
-    scores = {}
-    for exercise, (contents, names) in _EXERCISES.items():
-        by_contents = bool(re.search(contents, text, re.IGNORECASE))
-        scores[exercise] = 2 * by_contents + bool(re.search(names, name))
-    # A page or a ping may show a time, too: the clock comes last.
-    best = max(scores, key=lambda exercise: scores[exercise])
-    return best if scores[best] >= 2 else None
+    """Return udp, clock or http by the kind of socket, the contents and the name."""
+    udp, tcp = re.search(_UDP, text), re.search(_TCP, text)
+    if not (udp or tcp):
+        return None
+    if re.search(r"HTTP/1\.|HTTPRequestHandler|text/html", text) and not udp:
+        return "http"
+    called = re.search(_CLOCK_NAME, _last_two(name)) is not None
+    if "what time" in text.lower() or (called and re.search(_CLOCK, text)):
+        return "clock"  # over whatever it speaks
+    if udp:
+        return "udp"
+    return "clock" if called or re.search(_CLOCK, text) else None
 
 
 def _is_server(name: str, text: str) -> bool:
-    if re.search(r"client", name):
+    if "client" in _last_two(name):
         return False
-    return bool(re.search(_SERVER_SIGNS, text)) or bool(re.search(r"serv", name))
+    return bool(re.search(_SERVER, text)) or bool(re.search(r"serv", name))
 
 
-def _port(program: str, text: str) -> int:
-    """Return the port that the source names: the exercise's own if it is there."""
+def _last_two(name: str) -> str:
+    """Return a file's name with its folder's: Go's programs are all called main.go."""
+    return "/".join(name.split("/")[-2:])
+
+
+def _port(program: str, *texts: str) -> int:
+    """Return the port that the sources name, the first before the others; else the exercise's."""
     own = PORTS[program]
-    numbers = [int(n) for n in re.findall(r"(?<![\w.])(\d{2,5})(?![\w.])", text)]
-    if own in numbers:
-        return own
-    named = re.findall(r"port\w*\s*[:=]\s*(?:int\s*=\s*)?(\d{2,5})", text, re.IGNORECASE)
-    pairs = re.findall(r"\(\s*[\"'\w.]*\s*,\s*(\d{2,5})\s*\)", text)
-    return next((int(n) for n in (*named, *pairs) if 1 <= int(n) <= 65535), own)
+    for text in texts:
+        if own in [int(n) for n in re.findall(r"(?<![\w.])(\d{2,5})(?![\w.])", text)]:
+            return own
+        named = re.findall(r"port\b[^\n\d]{0,40}?(?<![\w.])(\d{4,5})(?![\w.])", text, re.IGNORECASE)
+        pairs = re.findall(r"\(\s*(?:[\"'][^\"'\n]*[\"']|[A-Za-z_.]*)\s*,\s*(\d{4,5})\s*\)", text)
+        pairs += re.findall(r":(\d{4,5})[\"']", text)
+        for number in (*named, *pairs):
+            if 1 <= int(number) <= 65535:
+                return int(number)
+    return own
 
 
 def _typed(program: str, text: str) -> list[str]:
