@@ -22,7 +22,7 @@ from grading.conversation import (
 )
 from grading.manifest import Manifest
 from grading.sandbox import Submission
-from grading.udp_runs import SILENCE_S, Runs, Watched, lost_of
+from grading.udp_runs import EXAM_REQUESTS, SILENCE_S, Runs, Watched, lost_of
 from grading.verdict import Judge
 
 PROGRAM = "udp-client"
@@ -362,6 +362,11 @@ def test_ignores_late(judge: Judge, runs: Runs) -> None:
 
 def test_exam(judge: Judge, runs: Runs) -> None:
     started(judge, runs)
+    if runs.requests < EXAM_REQUESTS:
+        judge.not_shown(
+            f"It makes {runs.requests} requests: too few to lose some of them.",
+            hint="Make it at least five requests: stdin, or the arguments, in lab.toml.",
+        )
     watched = runs.of("exam")
     keep(judge, watched)
     parts = watched.receipt["directions"]
@@ -375,7 +380,7 @@ def test_exam(judge: Judge, runs: Runs) -> None:
     if watched.crashed:
         judge.fail(observed=f"After {sent} datagrams {watched.ending}: it broke.")
     if not lost_of(watched.receipt):
-        judge.not_shown("By chance nothing was lost, in three runs.")
+        judge.not_shown("By chance nothing was lost, in eight runs.")
     if watched.hung and sent <= count:
         judge.fail(observed=f"After {sent} datagrams nothing more came: it waits for ever.")
     if sent <= count and (watched.ended or watched.hung):

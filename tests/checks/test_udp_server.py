@@ -92,7 +92,8 @@ def test_drops_half(arena: Arena, judge: Judge) -> None:
     if answered not in accepted:
         judge.fail(
             expected=f"of {COUNT} datagrams, {accepted[0]} to {accepted[-1]} are answered (a server"
-            " that drops each with chance 1/2 leaves these bounds once in 10,000,000 gradings)",
+            " that drops each with a chance from 45 % to 55 % leaves these bounds once in"
+            " 10,000,000 gradings)",
             observed=f"{answered} of {COUNT} were answered: {rule_of(pattern, None)}",
             hint="for each datagram: if random.random() < 0.5, do not answer",
         )
