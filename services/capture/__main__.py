@@ -1,9 +1,9 @@
 """Capture what passes an interface, as pcapng on standard output: ``python -m services.capture``.
 
-Each packet is written at once, so the file is a valid one up to the moment at which this is killed.
-SIGTERM, Ctrl-C, the end of standard input and ``--seconds`` end it properly: what has come is
-written, then how many packets there were and how many were missed. On standard error: a line (JSON)
-when the tap is in place, and one at the end.
+Packets are written as they come, so the file is a valid one whenever this is killed. SIGTERM,
+Ctrl-C, the end of standard input and ``--seconds`` end it properly: what has come is written, then
+how many packets there were and how many were missed. On standard error: a line (JSON) when the tap
+is in place, and one at the end.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from services.capture import pcapng, selection
 from services.capture.tap import Packet, Tap, TapError
@@ -24,6 +25,9 @@ from services.options import OptionParser, integer, port, positive_duration_s
 
 SNAP_LENGTH = 262_144
 """Bytes kept of each packet, by default: more than there are in any (TCP's super-packets too)."""
+
+LOT = 64
+"""So many packets that queue up are written at once; nothing is kept back while none comes."""
 
 APPLICATION = "progres-lab capture"
 
@@ -103,8 +107,8 @@ def capture(
     while not lifetime.over():
         wait_s = max(0.0, min(TICK_S, end_s - time.monotonic()))
         readable, _, _ = select.select([tap.fileno(), *watched], [], [], wait_s)
-        for packet in tap.packets():
-            output.write(_block(packet))
+        while blocks := [_block(packet) for packet in islice(tap.packets(), LOT)]:
+            output.write(b"".join(blocks))
             if lifetime.over() or time.monotonic() >= end_s:  # in a flood there is always one more
                 break
         if any(descriptor in readable and not os.read(descriptor, 4096) for descriptor in watched):
