@@ -7,6 +7,7 @@ and also when this process is gone, however that went: its standard input ends t
 ::
 
     results/capture/2026-11-22T190318.975Z/udp.pcapng      and ``latest`` leads to the newest
+                                           udp.log         what the server logged meanwhile
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import secrets
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +170,19 @@ def started(exercise: str, path: Path) -> Capture:
     return capture
 
 
+def keep_log(exercise: str, since_s: float, path: Path) -> None:
+    """Keep what a server has logged since an instant (of the wall clock), if it can be had.
+
+    With it the ladder knows the causes of what no account tells of.
+    """
+    server = sidecars.running().get(exercise)
+    if server is None:
+        return
+    log = compose.captured(["docker", "logs", "--since", f"{since_s:.3f}", server])
+    if log.returncode == 0:
+        path.write_text(log.stdout, encoding="utf-8")
+
+
 # The command --------------------------------------------------------------------------------------
 
 
@@ -178,6 +193,7 @@ def capture_command() -> int:
     parent.mkdir(parents=True, exist_ok=True)
     beginning = parent / f".{os.getpid()}.pcapng"
     interrupted: list[int] = []
+    begun_s = time.time()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.append(number)
@@ -197,6 +213,7 @@ def capture_command() -> int:
         for number in before:  # a second Ctrl-C does not cost the end of the file
             signal.signal(number, signal.SIG_IGN)
         outcome = capture.stop()
+        keep_log(exercise, begun_s, path.with_suffix(".log"))
     finally:
         beginning.unlink(missing_ok=True)
         for number, handler in before.items():

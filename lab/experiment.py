@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import ladder, lifecycle
-from lab.capture import capturing
+from lab.capture import capturing, keep_log
 from lab.conditions import measured
 from lab.errors import LabError
 from lab.experiments import plan
@@ -154,8 +154,10 @@ def _captured(exercise: str, folder: Path) -> Iterator[None]:
         yield
         return
     path = folder / f"{exercise}.pcapng"
+    begun_s = time.time()
     with capturing(exercise, path):
         yield
+    keep_log(exercise, begun_s, path.with_suffix(".log"))
     if exercise == "udp":
         with contextlib.suppress(LabError):  # nothing came through: there is nothing to draw
             ladder.drawn_beside(path)

@@ -659,8 +659,8 @@ def ladder_command() -> int:
     left = len(run.requests) - len([r for r in run.requests if requests is None or r in requests])
     if left:
         print(f"{left} more requests: REQUESTS=31-60 draws others")
-    if not run.account:
-        print("the account is not in the capture: of what has no answer, nobody knows why")
+    if any(trip.outcome is Outcome.UNKNOWN for trip in run.trips):
+        print("neither the server's account nor its log is there: nobody knows why some got none")
     print(f"kept in {shown}; any browser shows it")
     return 0
 
@@ -678,7 +678,7 @@ def _drawn(path: Path, run: trips.Run, requests: range | None) -> Path:
 
 
 def captured_runs(path: Path) -> list[trips.Run]:
-    """Return the UDP runs in a capture file. Raises LabError."""
+    """Return the UDP runs in a capture file, the server's log beside it used. Raises LabError."""
     try:
         capture = pcapng.parse(path.read_bytes())
     except OSError as error:
@@ -690,6 +690,9 @@ def captured_runs(path: Path) -> list[trips.Run]:
             f"reading {path}", str(error), "make ladder CAPTURE=file.pcapng, made by make capture"
         ) from None
     found = trips.runs(pcapng.datagrams(capture))
+    log = path.with_suffix(".log")
+    if log.is_file():
+        trips.settle_by_log(found, log.read_text("utf-8", "replace").splitlines())
     if not found:
         raise LabError(
             STEP,

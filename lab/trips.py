@@ -8,16 +8,19 @@ out passes it after. So, for each attempt of a run::
     the account says "dropped", and nothing else    dropped by the server
     the account says "never received"               lost on the way there (also where it did not
                                                     even pass the tap: a number is missing then)
-    there is no account                             unknown
+    there is no account, nor the server's log       unknown
 
 The account travels on the wire like everything else (docs/udp.md): the client asks for it when its
-run is over, and the capture holds it. Pure. Datagrams without the lab's head (``nc``, a student's
-client) are matched by what they say; of those without an answer the cause is unknown.
+run is over, and the capture holds it. Where it does not (``nc``, a client that was stopped), the
+server's log of that time says the same (``settle_by_log``). Datagrams without the lab's head are
+matched by what they say, and in the log by sender, size and time. Pure.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from clients.udp.ledger import Outcome
 from lab.pcapng import Datagram, Endpoint
@@ -50,6 +53,7 @@ class Trip:
     fate: Fate | None = None
     about_ns: int = 0
     given_up_ns: int | None = None
+    size: int = 0
 
     @property
     def sent_ns(self) -> int:
@@ -127,6 +131,54 @@ def runs(datagrams: Iterable[Datagram], port: int = protocol.PORT) -> list[Run]:
     return [collected.run(client) for (client, _), collected in found.items()]
 
 
+_LOGGED = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z\b.*\b(?P<end>answered|dropped|unanswered)\b"
+    r".*\bclient\"?[=:] ?\"?(?P<address>[0-9a-f.:]+):(?P<port>\d+)\"?,? "
+    r"\"?bytes\"?[=:] ?(?P<bytes>\d+)(?:,? \"?ping\"?[=:] ?\"?(?P<ping>[0-9a-f]{8}/\d+\.\d+))?"
+)
+_LOG_EARLY_NS, _LOG_LATE_NS = 2_000_000, 1_000_000_000
+"""The log's times are in milliseconds, and a delay on the way in comes after the tap."""
+
+
+def settle_by_log(found: Iterable[Run], lines: Iterable[str]) -> None:
+    """Let the server's log say what became of whatever no account tells of.
+
+    The log is of all the time of the capture, human or JSON. What it does not mention the server
+    has not received; a log without a single datagram (``UDP_LOG=off``) says nothing.
+    """
+    logged = [match for line in lines if (match := _LOGGED.search(line))]
+    if not logged:
+        return
+    by_ping: dict[str, Counter[str]] = {}
+    by_sender: dict[tuple[Endpoint, int], list[tuple[int, str]]] = {}
+    for match in logged:
+        if match["ping"]:
+            by_ping.setdefault(match["ping"], Counter())[match["end"]] += 1
+        else:
+            sender = ((match["address"], int(match["port"])), int(match["bytes"]))
+            moment = datetime.fromisoformat(match["time"] + "+00:00")
+            time_ns = round(moment.timestamp() * 1000) * 1_000_000
+            by_sender.setdefault(sender, []).append((time_ns, match["end"]))
+    for run in found:
+        for trip in run.trips:
+            if trip.fate is not None:
+                continue
+            if run.name:
+                ends = by_ping.get(f"{run.name}/{trip.request}.{trip.attempt}", Counter())
+            else:
+                ends = _ends(by_sender.get((run.client, trip.size), []), trip.sent_ns)
+            trip.fate = Fate(ends["answered"], ends["dropped"], ends["unanswered"])
+
+
+def _ends(entries: list[tuple[int, str]], sent_ns: int) -> Counter[str]:
+    """Take from a sender's log lines the one that is about the datagram of that moment."""
+    for place, (time_ns, end) in enumerate(entries):
+        if -_LOG_EARLY_NS <= time_ns - sent_ns <= _LOG_LATE_NS:
+            del entries[place]
+            return Counter([end])
+    return Counter()
+
+
 class _Collected:
     """A run while the capture is gone through."""
 
@@ -158,6 +210,7 @@ class _Collected:
         else:
             trip = Trip(before[1].request + 1 if before else 1, 1)
         trip.asked_ns.append(datagram.time_ns)
+        trip.size = datagram.size
         self.trips[trip.request, trip.attempt] = trip
         self._said.append((datagram.data, trip))
 

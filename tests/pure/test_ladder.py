@@ -1,9 +1,11 @@
 """The ladder: what became of each attempt, by capture and account; and how it is drawn."""
 
+import io
 import random
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,6 +13,7 @@ from clients.udp.ledger import Outcome
 from lab import ladder, pcapng, trips
 from lab.errors import LabError
 from lab.ladder import Arrow
+from services.events import Events
 from services.udp.protocol import AccountQuestion, Ping, confirm, times_text
 from tests.pure import frames
 from tests.pure.frames import asked, told
@@ -132,6 +135,35 @@ def test_plain_datagrams_are_matched_by_what_they_say() -> None:
         (1, 2, Outcome.ANSWERED),
         (2, 1, Outcome.ANSWERED),
     ]
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_where_there_is_no_account_the_servers_log_tells(style: Literal["human", "json"]) -> None:
+    written = io.StringIO()
+    now = [0.0]
+    events = Events("udp", style, stream=written, wall_clock_ns=lambda: frames.at(now[0]))
+    client = f"{frames.CLIENT[0]}:{frames.CLIENT[1]}"
+    logged: list[tuple[float, str, dict[str, str | int]]] = [
+        (0.0004, "dropped", {"bytes": 6}),
+        (2.001, "answered", {"bytes": 6}),
+        (3.0, "dropped", {"bytes": 27, "ping": f"{RUN}/1.1"}),
+        (3.5, "answered", {"bytes": 27, "ping": f"{RUN}/1.3"}),
+    ]
+    for now[0], end, fields in logged:
+        events("received", client=client, **fields)
+        events(end, client=client, **fields)
+    packets = [asked(float(n), b"hello\n") for n in range(3)]
+    packets += [asked(3.0 + n / 4, ping(1, n + 1, n + 1)) for n in range(3)]
+    found = trips.runs(pcapng.datagrams(pcapng.parse(frames.file(packets))))
+    trips.settle_by_log(found, written.getvalue().splitlines())
+    expected = [Outcome.DROPPED, Outcome.LOST_THERE, Outcome.LOST_BACK]
+    assert [[trip.outcome for trip in run.trips] for run in found] == [expected, expected]
+
+
+def test_a_log_that_is_off_says_nothing() -> None:
+    run = the_run([asked(0.0, b"hello\n")])
+    trips.settle_by_log([run], ["2026-10-14T17:46:40.000Z udp stopped reason=SIGTERM"])
+    assert outcomes(run) == [(1, 1, Outcome.UNKNOWN)]
 
 
 def test_runs_of_two_clients_at_a_time_are_told_apart() -> None:
