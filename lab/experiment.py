@@ -1,8 +1,9 @@
 """``make experiment NAME=...``: measure every cell of a grid, keep each at once, draw the report.
 
-NAME is one of ``experiments/``, or the path of a file of your own (``my/grid.toml``).
-A run that was stopped (Ctrl-C, ``kill``, a crash, a power cut) goes on where it was when the same
-experiment is started again; ``NEW=1`` begins anew. ``CAPTURE=1`` also captures every cell.
+NAME is one of ``experiments/``, or the path of a file of your own (``my/grid.toml``). A run that
+was stopped (Ctrl-C, ``kill``, a crash, a power cut) goes on where it was when the same experiment
+is started again; ``NEW=1`` begins anew. ``CAPTURE=1`` also captures every cell.
+
 Exit status: 0 measured, 1 the lab failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM (the report then
 shows what there is).
 """

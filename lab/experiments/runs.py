@@ -8,6 +8,7 @@
         cells/003-1/        cell 3, repetition 1:
             receipt.json    what proves its network, with the raw probes in calibration.json
             record.json     the receipt, and the raw output of the clients
+            udp.pcapng      with CAPTURE=1: what the server's interface saw, and its ladder
         report.html         and plots/, tables/: made from the above, at any time again
     results/retries-and-loss/latest
 

@@ -12,7 +12,7 @@ from typing import Any
 from lab.errors import LabError
 from lab.experiments.plan import Experiment
 from lab.experiments.runs import MEASURED, Run, write_whole
-from lab.report import clock, drawing, http, udp
+from lab.report import clock, drawing, http, udp, wire
 from lab.report.model import FALSE_ALARM, Analysis, Claim, Grid, judged
 from lab.report.page import Drawn, as_csv, claims_table, page, sentence
 
@@ -36,12 +36,14 @@ def draw(run: Run) -> list[Claim]:
     analysis = analysed(experiment, records)
     claims = judged(analysis.predictions)
     drawn = [Drawn(figure, *drawing.drawn(figure)) for figure in analysis.figures]
+    drawn += wire.ladders(run, experiment, records)
     text = page(experiment, run.facts, records, claims, analysis.remarks, drawn)
     for folder in ("plots", "tables"):
         (run.folder / folder).mkdir(exist_ok=True)
     for one in drawn:
         write_whole(run.folder / "plots" / f"{one.figure.name}.svg", one.svg)
-        write_whole(run.folder / "plots" / f"{one.figure.name}.png", one.png)
+        if one.png:
+            write_whole(run.folder / "plots" / f"{one.figure.name}.png", one.png)
         write_whole(run.folder / "tables" / f"{one.figure.name}.csv", as_csv(one.figure.table))
     if claims:
         write_whole(run.folder / "tables" / "claims.csv", as_csv(claims_table(claims)))

@@ -32,11 +32,22 @@ button.addEventListener("click", () => {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with its drawing as SVG, a document of its own, and as PNG."""
+    """A figure with its drawing as SVG, a document of its own, and as PNG.
+
+    ``own_style``: the SVG brings its own and goes into the page as it is.
+    """
 
     figure: Figure
     svg: str
     png: bytes
+    own_style: bool = False
+
+    @property
+    def inline(self) -> str:
+        """The drawing as a part of the page."""
+        if self.own_style:
+            return self.svg[self.svg.index("<svg") :]
+        return drawing.inline(self.svg, escape(self.figure.alternative, quote=True))
 
 
 def page(
@@ -218,7 +229,7 @@ def _figure(drawn: Drawn) -> str:
     return (
         f'<section aria-labelledby="{figure.name}"><h2 id="{figure.name}">'
         f"{escape(figure.title)}</h2><figure>"
-        f"{drawing.inline(drawn.svg, escape(figure.alternative, quote=True))}"
+        f"{drawn.inline}"
         f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
         f"<details><summary>The table behind this plot ({len(figure.table.rows)} rows)</summary>"
         f"{_table(figure.table, figure.title)}"
@@ -281,20 +292,20 @@ def _cells(records: Sequence[Mapping[str, Any]]) -> str:
     rows: list[list[Value]] = []
     for record in records:
         shown = directions(record) if record["receipt"] else {}
-        row: list[Value] = [_label(record), record["repetition"]]
+        verdict = record["receipt"]["verdict"] if record["receipt"] else "–"
+        row: list[Value] = [_label(record), record["repetition"], record["status"], verdict]
         for direction in DIRECTIONS:
             way = shown.get(direction)
             row += [record["network"][direction], *(_proof(way) if way else ("–", "–"))]
         settings = ", ".join(f"{name}={value}" for name, value in record["settings"].items())
         row += [settings or "defaults", record["clients"], record.get("took_s")]
-        verdict = record["receipt"]["verdict"] if record["receipt"] else "–"
-        rows.append([*row, verdict, record["status"], "; ".join(record["because"]) or "–"])
+        rows.append([*row, "; ".join(record["because"]) or "–"])
     ways = ("to the server", "from the server")
     table = Table(
         (
-            "cell", "repetition",
+            "cell", "repetition", "status", "receipt",
             *(f"{way}, {what}" for way in ways for what in ("asked", "in effect", "calibrated")),
-            "settings", "clients", "took (s)", "receipt", "status", "why",
+            "settings", "clients", "took (s)", "why",
         ),
         rows,
     )  # fmt: skip

@@ -533,7 +533,9 @@ def _round_trips(cells: Sequence[UdpCell]) -> Figure:
         left, right = canvas.subplots(1, 2)
         smallest = min(min(found.rtts_s) for found in shown)
         largest = max(max(found.rtts_s) for found in shown)
-        bins = drawing.log_bins(1e3 * smallest, 1e3 * largest, 40)
+        fewest = min(len(found.rtts_s) for found in shown)
+        count = round(min(40, max(8, 2 * math.sqrt(fewest))))
+        bins = drawing.log_bins(1e3 * smallest, 1e3 * largest, count)
         for index, found in enumerate(shown):
             shade, _, dashes = drawing.STYLES[index]
             samples = sorted(1e3 * rtt for rtt in found.rtts_s)

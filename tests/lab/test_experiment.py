@@ -54,6 +54,7 @@ class Workplace:
             "LAB_ENV_FILE": str(folder / "settings.env"),
             "LAB_RESULTS": str(self.results),
             "LAB_TAG": os.environ.get("LAB_TAG", ""),
+            "CAPTURE": "1",
         }
 
     def started(self) -> "subprocess.Popen[str]":
@@ -151,6 +152,8 @@ def test_an_experiment_outlives_ctrl_c_and_kill_and_the_same_command_finishes_it
     latest = workplace.results / "small/latest"
     names = {path.stem for path in (latest / "plots").glob("*.svg")}
     assert {"attempts", "geometric-law", "time-to-confirmation", "rtt-over-time"} <= names
+    assert "ladder" in names, "CAPTURE=1"
+    names.remove("ladder")  # an SVG, with no picture beside it
     for kind, suffix in (("plots", "png"), ("tables", "csv")):
         assert {path.stem for path in (latest / kind).glob(f"*.{suffix}")} >= names
 
