@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker.errors
-from docker.utils.socket import STDERR, frames_iter
+from docker.utils.socket import STDERR, SocketError, frames_iter
 
 from grading import GradingError
 from grading.images import peer_image
 from grading.manifest import Program, literal_addresses
-from grading.sandbox import LABEL, Run, Submission, close_socket
+from grading.sandbox import LABEL, USER, Run, Submission, close_socket
 from lab.settings import ROOT
 
 PEER_TIMEOUT_S = 60.0
@@ -31,6 +31,7 @@ class Arena:
         self.program = program
         self.run: Run | None = None
         self.runs: list[Run] = []
+        self._never_listened = False
         name = f"progres-lab-grading-{submission.run_id}-peer-{uuid.uuid4().hex[:6]}"
         numeric = program.address.replace(".", "").isdigit()
         hosts = {} if numeric or program.address == "localhost" else {program.address: "127.0.0.1"}
@@ -112,13 +113,17 @@ class Arena:
         if self.run is None or not self.run.alive:
             self.start()
         assert self.run is not None
-        end = time.monotonic() + STARTS_WITHIN_S.get(self.program.image, 8.0)
+        patience_s = STARTS_WITHIN_S.get(self.program.image, 8.0)
+        # Who has not listened once is not waited for as long again, check after check.
+        end = time.monotonic() + (patience_s / 4 if self._never_listened else patience_s)
         while time.monotonic() < end:
             if (found := self.listener(protocol)) is not None:
+                self._never_listened = False
                 return found
             if not self.run.alive:
-                return None
+                break
             time.sleep(0.1)
+        self._never_listened = True
         return None
 
     def ask(
@@ -215,7 +220,9 @@ class Service:
         self._container = container
         self._api = container.client.api
         argv = ["python3", "-m", f"grading.peer.{peer}", json.dumps(dict(order))]
-        self._id = self._api.exec_create(container.id, argv, workdir="/lab")["Id"]
+        # It reads what strangers send: not as root, although the arena is.
+        made = self._api.exec_create(container.id, argv, workdir="/lab", user=USER)
+        self._id = made["Id"]
         self._socket = self._api.exec_start(self._id, socket=True)
         self._reader = threading.Thread(target=self._read, name=peer, daemon=True)
         self._reader.start()
@@ -236,21 +243,29 @@ class Service:
         """End it and wait until all that it told is here."""
         if not self.ended.is_set():
             pid = self.wait_for("started")["pid"]
-            self._container.exec_run(["sh", "-c", f"kill {pid}"])
+            # As the same user: root without CAP_KILL may not.
+            self._container.exec_run(["sh", "-c", f"kill {pid}"], user=USER)
         self._reader.join(5)
         close_socket(self._socket)
 
     def _read(self) -> None:
-        rest = b""
-        errors = b""
-        for stream, piece in frames_iter(self._socket, tty=False):
-            if stream == STDERR:
-                errors = (errors + piece)[-4000:]
-                continue
-            *lines, rest = (rest + piece).split(b"\n")
-            self.events += [json.loads(line) for line in lines]
-        self.complaint = errors.decode(errors="replace").strip()
-        self.ended.set()
+        rest = errors = b""
+        try:
+            for stream, piece in frames_iter(self._socket, tty=False):
+                if stream == STDERR:
+                    errors = (errors + piece)[-4000:]
+                    continue
+                *lines, rest = (rest + piece).split(b"\n")
+                self.events += [json.loads(line) for line in lines]
+        except (
+            OSError,
+            ValueError,
+            SocketError,
+        ):  # closed from our side, in the middle of a line perhaps
+            errors = errors or b"it had to be cut off"
+        finally:
+            self.complaint = errors.decode(errors="replace").strip()
+            self.ended.set()
 
 
 def _dotted(hexadecimal: str) -> str:

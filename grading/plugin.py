@@ -166,7 +166,10 @@ def pytest_runtest_makereport(
         finding.verdict = PASSED
     elif isinstance(error, BuildFailed):
         finding.verdict, finding.observed = FAILED, str(error)
-        finding.expected = "the program can be built"
+        finding.output = error.output
+        finding.expected = "The build command makes the program, with nothing to be fetched."
+        finding.hint = "Run the build command in a fresh copy of your folder, without a network."
+        finding.mistake = "does not build"
     elif isinstance(error, GradingError | LabError | docker.errors.APIError | OSError):
         finding.verdict, finding.observed = INVALID, str(error)
     elif not isinstance(error, Reached):

@@ -63,7 +63,11 @@ def confinement(image: str) -> dict[str, Any]:
 
 
 class BuildFailed(GradingError):
-    """The submission's own build command failed: that is its fault."""
+    """The submission's own build command failed: that is its fault; ``output`` is what it said."""
+
+    def __init__(self, reason: str, output: str) -> None:
+        super().__init__(reason)
+        self.output = output
 
 
 @dataclass
@@ -247,7 +251,9 @@ class Submission:
         with suppress(docker.errors.APIError):
             holder.remove(force=True)
         why = f"took more than {BUILD_TIMEOUT_S:g} s" if status is None else f"status {status}"
-        return BuildFailed(f"the build {program.build!r} failed ({why}):\n{said[-4000:]}")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        last = f"; it said last: {lines[-1][:200]}" if lines else ""
+        return BuildFailed(f"the build {program.build!r} failed ({why}){last}", said[-4000:])
 
     def start(self, program: Program, arena: str, *, command: str = "") -> Run:
         """Start a program in the namespace of the container ``arena``."""
