@@ -192,7 +192,7 @@ def _lint(_: list[str]) -> int:
         ["ruff", "format", "--check", "."],
         ["ruff", "check", "."],
         ["mypy"],
-        ["hadolint", "Dockerfile"],
+        ["hadolint", "Dockerfile", "grading/Dockerfile"],
         ["shellcheck", *SHELL_SCRIPTS],
     ]
     failed = [
