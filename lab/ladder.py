@@ -182,7 +182,7 @@ class _Layout:
 
     def _pixels_per_second(self) -> float:
         waits = [s for s in self._steps_s() if s > SHORTEST_WAIT_S]
-        usual = sorted(waits)[len(waits) // 2] if waits else 1.0
+        usual = sorted(waits)[len(waits) * 3 // 4] if waits else 1.0
         many = 1 + len(self._points) / 40  # the longer the run, the closer
         return min(60.0, 75.0 / many + 14) / usual
 
@@ -655,7 +655,7 @@ def ladder_command() -> int:
     print(f"{run.name or run.client[0]}: {summary_of(run, requests)}")
     if len(found) > 1:
         others = ", ".join(_name(other) for other in found if other is not run)
-        print(f"the newest of {len(found)} runs; the others by RUN=: {others}")
+        print(f"one of {len(found)} runs in it; the others by RUN=: {others}")
     left = len(run.requests) - len([r for r in run.requests if requests is None or r in requests])
     if left:
         print(f"{left} more requests: REQUESTS=31-60 draws others")
