@@ -163,9 +163,9 @@ def _cost(finding: Finding) -> str:
 
 def _exercise(report: Report, program: str, state: str) -> Markup:
     found = report.of_program(program)
+    if state == "not submitted":  # its card says so
+        return Markup("")
     heading = element("h2", exercise_title(program), id=anchor(program))
-    if state == "not submitted":
-        return element("section", heading, element("p", "Not submitted.", cls="soft"))
     told = (
         Markup("")
         if state == "submitted"

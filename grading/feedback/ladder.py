@@ -15,7 +15,7 @@ from grading.feedback.markup import Markup, element, join
 from grading.feedback.report import Event
 from grading.feedback.text import counted
 
-MAX_DRAWN = 40
+MAX_DRAWN = 24
 _LEFT, _RIGHT, _WIDTH, _TOP = 84, 560, 640, 56
 _LINE, _LONGEST_WAIT, _SLANT = 30, 84, 7
 _LABEL = 46
@@ -31,6 +31,11 @@ def clock(t_ns: int) -> str:
     if ms >= 1000:
         return f"{ms / 1000:.3f} s"
     return f"{ms:.1f} ms" if 0 < ms < 10 else f"{ms:.0f} ms"
+
+
+def silent(event: Event) -> bool:
+    """Return whether an event is that nothing came until then: ``(silence)``."""
+    return event.size == 0 and event.what.endswith("(silence)")
 
 
 def sides(event: Event) -> tuple[str, str]:
@@ -54,7 +59,8 @@ def lines(events: Sequence[Event]) -> list[str]:
         (False, True): "        X── peer",
     }
     return [
-        f"{clock(event.t_ns):>{width}}  {arrows[event.from_program, event.lost]}  {label(event)}"
+        f"{clock(event.t_ns):>{width}}  "
+        f"{' ' * 16 if silent(event) else arrows[event.from_program, event.lost]}  {label(event)}"
         + (" lost" if event.lost else "")
         for event in events
     ]
@@ -128,8 +134,10 @@ def _arrow(event: Event, y: int) -> list[Markup]:
         x=str(middle),
         y=str(y - 4),
         text_anchor="middle",
-        cls="lost" if event.lost else "",
+        cls="lost" if event.lost else "gap" if silent(event) else "",
     )
+    if silent(event):
+        return [time, caption]
     if event.lost:
         stop = start + (end - start) * 2 // 3
         return [

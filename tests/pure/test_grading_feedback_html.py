@@ -149,8 +149,17 @@ def test_waits_are_drawn_to_scale() -> None:
 
 def test_a_ladder_says_what_it_leaves_out() -> None:
     page = Page(ladder.diagram(ladder_of(*range(60)), left_out=7))
-    assert "27 later events not drawn" in page.text
+    assert "43 later events not drawn" in page.text
     assert page.count("line", "arrow") == ladder.MAX_DRAWN
+
+
+def test_silence_is_no_packet() -> None:
+    silence = Event(3_000_000_000, True, "second: (silence)", 0, False)
+    (line,) = ladder.lines([silence])
+    assert line == "3.000 s                    second: (silence)"
+    page = Page(ladder.diagram([silence]))
+    assert page.count("line", "arrow") == 0
+    assert page.count("polygon") == 0
 
 
 def test_the_class_sees_what_to_explain_again_and_who() -> None:
