@@ -6,7 +6,8 @@ Orders::
         "hear" takes ``lines``: how many line ends make an answer; 0: silence does
     {"host", "port", "protocol", "op": "learn"}
         finds out how the server is asked: tells {"event": "learned", "question", "greeting",
-        "answer", "lines", "end", "wall_ns"}, or {"event": "not learned", "said": [...]}
+        "answer", "lines", "end", "wall_ns", "finish": it answers when we have ended our side,
+        "unasked": it tells the time to whoever connects}, or {"event": "not learned", "said"}
 """
 
 import time
@@ -75,6 +76,11 @@ def learn(talk: Talk) -> None:
             return
         said.append(heard["data"][:200])
         talk.do({"do": "close", "as": "a"})
+    if _has_time(greeting):
+        talk.do({"do": "open", "as": "a"})
+        heard = talk.hear("a", {"wait_s": 1.0})
+        _tell_learned("", "", heard if heard["data"] else {**heard, "data": greeting}, unasked=True)
+        return
     # Some servers answer when the client has said all that it will say.
     if talk.do({"do": "open", "as": "a"}) == "opened":
         talk.do({"do": "send", "as": "a", "data": QUESTIONS[0]})
@@ -91,7 +97,11 @@ def _has_time(data: str) -> bool:
 
 
 def _tell_learned(
-    question: str, greeting: str, heard: Mapping[str, Any], finish: bool = False
+    question: str,
+    greeting: str,
+    heard: Mapping[str, Any],
+    finish: bool = False,
+    unasked: bool = False,
 ) -> None:
     answer = heard["data"]
     tell(
@@ -102,6 +112,7 @@ def _tell_learned(
         lines=answer.count("\n") if answer.endswith("\n") else 0,
         end=heard["end"],
         finish=finish,
+        unasked=unasked,
         wall_ns=heard["wall_ns"],
     )
 

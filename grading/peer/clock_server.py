@@ -3,12 +3,14 @@
 Order::
 
     {"port", "offset_s": 83.4, "form": {"template": "...", "zone_s": 0, ...}, "greeting": "",
-     "pieces": 1, "piece_gap_s": 0.12, "slow": [2], "slow_s": 0.7, "closes": false}
+     "pieces": 1, "piece_gap_s": 0.12, "slow": [2], "slow_s": 0.7, "closes": false,
+     "unasked": false}
 
 Every answer is the time now plus ``offset_s``, written as ``form`` says (see ``grading.readings``).
 It is sent in so many ``pieces``; the questions whose numbers stand in ``slow`` are answered so much
-later, and the time that they tell is that of the answer. ``closes``: after each answer. TCP and UDP
-are served on the same port, every address.
+later, and the time that they tell is that of the answer. ``closes``: after each answer.
+``unasked``: whoever connects is answered at once. TCP and UDP are served on the same port, every
+address.
 
 A question ends with "?" or a line end; or, for those that send neither, with a pause or the end of
 the client's stream. A client that connects and says nothing for long is answered all the same.
@@ -93,6 +95,9 @@ class Server:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(self._given.get("greeting", "").encode("latin-1"))
         rest, asked, ended = b"", False, False
+        if self._given.get("unasked"):
+            self.answer(b"", client, sock.sendall)
+            asked, ended = True, bool(self._given.get("closes"))
         while not ended:
             sock.settimeout(PAUSE_S if rest else None if asked else SILENT_S)
             questions: list[bytes] = []

@@ -103,7 +103,7 @@ class Talk:
         if self._protocol == "tcp":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets[name] = sock
-        tell("opened", **{"as": name})
+        tell("opened", wall_ns=time.time_ns(), **{"as": name})
         return "opened"
 
     def _send(self, name: str, sock: socket.socket, data: bytes) -> str:

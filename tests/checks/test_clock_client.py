@@ -31,7 +31,7 @@ COMPLAINT = re.compile(r"traceback|exception|error|erreur", re.IGNORECASE)
 STARTS_S = 20.0
 """How long a program may take to come to its first question, on a machine that is busy."""
 
-TRYING_S = 40.0
+TRYING_S = 60.0
 """How long ways of answering are tried."""
 
 FORMS = (
@@ -152,7 +152,8 @@ class Client:
         form = template(known["answer"].encode("latin-1"), known["wall_ns"])
         assert form is not None  # or it would not have been learned
         closes = known["end"] in ("close", "reset")
-        return {"form": asdict(form), "closes": closes, "greeting": known["greeting"]}
+        kept = {name: known[name] for name in ("greeting", "unasked")}
+        return {"form": asdict(form), "closes": closes, **kept}
 
     def _by_trying(self) -> dict[str, Any]:
         """Return the first way of answering after which the client prints the difference.
@@ -162,19 +163,20 @@ class Client:
         """
         tried: list[tuple[int, int, int, dict[str, Any]]] = []
         end = time.monotonic() + TRYING_S
+        closing = [False, True]
         for form in (*FORMS, *(form.rstrip() for form in FORMS)):
-            if len(tried) == len(FORMS) and min(found[0] for found in tried) < -1:
+            if len(tried) >= len(FORMS) and min(found[0] for found in tried) < -1:
                 break  # it understood line ends; without them it will not do better
-            for closes in (False, True):
+            for closes in list(closing):
                 answers = {"form": asdict(Form(form)), "closes": closes}
                 session = self._watch({**answers, "offset_s": 83.4}, self.program, enough=2)
                 if matches(session.told) or in_another_unit(session.told):
                     return answers
-                count = len(session.questions)
-                if not closes:
-                    complaints = len(COMPLAINT.findall(session.output))
-                    tried.append((-count, complaints, len(tried), answers))
-                if session.exit_status is not None or count != 1:
+                complaints = len(COMPLAINT.findall(session.output))
+                tried.append((-len(session.questions), complaints, len(tried), answers))
+                if session.exit_status is not None or len(session.questions) != 1:
+                    # This is how it goes on; it is how to begin with the next form.
+                    closing.sort(key=lambda each: each != closes)
                     break
             # Without a question it does not get so far as to see an answer.
             if not session.questions or time.monotonic() > end:

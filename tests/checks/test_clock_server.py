@@ -45,6 +45,7 @@ class Clock:
         self.closes: bool = known["end"] in ("close", "reset") or known["finish"]
         self._greeting: str = known["greeting"]
         self._finish: bool = known["finish"]
+        self.unasked: bool = known["unasked"]
         self._arena = arena
 
     def open(self, name: str) -> list[dict[str, Any]]:
@@ -56,7 +57,9 @@ class Clock:
 
     def ask(self, name: str, wait_s: float = WAIT_S, must: bool = True) -> list[dict[str, Any]]:
         """Return the steps that ask and listen."""
-        steps: list[dict[str, Any]] = [{"do": "send", "as": name, "data": self.question}]
+        steps: list[dict[str, Any]] = []
+        if not self.unasked:
+            steps.append({"do": "send", "as": name, "data": self.question})
         steps += [{"do": "finish", "as": name}] if self._finish else []
         return [*steps, self.hear(name, wait_s=wait_s, must=must)]
 
@@ -91,7 +94,11 @@ def clock(arena: Arena, judge: Judge) -> Clock:
     known = _learned[arena]
     judge.step(f"the server listens at {place}")
     if known["event"] == "learned":
-        judge.step(f"it is asked with {quoted(known['question'])}")
+        judge.step(
+            "it tells the time to whoever connects, without being asked"
+            if known["unasked"]
+            else f"it is asked with {quoted(known['question'])}"
+        )
         return Clock(arena, place, known)
     show(judge, known["events"])
     told = [text for text in (known["greeting"], *known["said"]) if text]
@@ -151,7 +158,7 @@ def test_right_time(arena: Arena, judge: Judge) -> None:
     steps += [*found.open("second"), *found.ask("second", must=False)]
     events = found.talk(judge, steps)
     judge.step(f"asked, and asked again {PAUSE_S:g} s later, there and over a second connection")
-    asked = [e for e in events if e["event"] == "sent"]
+    asked = [e for e in events if e["event"] == ("opened" if found.unasked else "sent")]
     answers = [e for e in events if e["event"] == "heard" and e["data"]]
     errors = []
     for question, answer in zip(asked, answers, strict=False):
@@ -275,6 +282,8 @@ def test_last_clients_first(arena: Arena, judge: Judge) -> None:
 
 def test_question_in_pieces(arena: Arena, judge: Judge) -> None:
     found = stream(arena, judge)
+    if found.unasked:
+        judge.not_shown("it is not asked, so there is no question to cut")
     cuts = sorted({len(found.question) * n // 3 for n in range(4)})
     pieces = [found.question[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
     if len(pieces) < 2:
@@ -314,8 +323,8 @@ def test_question_in_pieces(arena: Arena, judge: Judge) -> None:
 
 def test_two_questions_in_one_segment(arena: Arena, judge: Judge) -> None:
     found = stream(arena, judge)
-    if found.closes:
-        judge.not_shown("it closes the connection after one answer, so a second has no place")
+    if found.closes or found.unasked:
+        judge.not_shown("it answers once per connection, so a second question has no place")
     events = found.talk(
         judge,
         [
