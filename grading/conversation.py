@@ -176,7 +176,9 @@ def find(output: str, spans: Sequence[Span], *, trusting: bool = True) -> Found:
     ``trusting``: a number with a unit has that unit. Else every number may have every unit. Half
     of them must be within ``AFTER_S``; for the others there is the time until the next datagram.
     """
-    numbers = quantities(output)[:MOST_NUMBERS]
+    # The average may be nearer to the last time than the number that is meant for it.
+    averages = {number.start for number in _called_averages(output)}
+    numbers = [q for q in quantities(output)[:MOST_NUMBERS] if q.start not in averages]
     best = Found()
     for unit, scale_s in UNITS_S.items():
         usable = [q for q in numbers if not trusting or q.unit in ("", unit)]
@@ -264,19 +266,24 @@ def agreeing(output: str, found: Found, mean_s: float, more_s: float = 0.0) -> Q
 
 
 def called_average(output: str) -> Quantity | None:
-    """Return the last number on a line that speaks of a mean (the middle one of min/avg/max)."""
+    """Return the number that the last line with a mean calls so (of min/avg/max the middle one)."""
+    after = _called_averages(output)
+    if not after:
+        return None
+    start = after[0].start
+    line = output[output.rfind("\n", 0, start) + 1 :].partition("\n")[0]
+    return after[1] if "/" in line and len(after) >= 3 else after[0]
+
+
+def _called_averages(output: str) -> list[Quantity]:
+    """Return the numbers behind the word on the last line that speaks of a mean and has some."""
     numbers = quantities(output)
     for start, line in reversed(_lines(output)):
-        if not _MEAN.search(line):
-            continue
-        on_it = [q for q in numbers if start <= q.start < start + len(line)]
-        word = _MEAN.search(line)
-        after = [q for q in on_it if word is not None and q.start >= start + word.end()]
-        if "/" in line and len(after) >= 3:
-            return after[1]
-        if after:
-            return after[0]
-    return None
+        if word := _MEAN.search(line):
+            end = start + len(line)
+            if after := [q for q in numbers if start + word.end() <= q.start < end]:
+                return after
+    return []
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

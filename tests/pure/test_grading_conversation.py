@@ -172,3 +172,12 @@ def test_growing_waits(
 def test_found_is_empty_by_default() -> None:
     assert Found().samples_s == []
     assert Exchange(1, (0,)).waits_s == []
+
+
+def test_an_average_near_the_last_time_is_not_taken_for_it() -> None:
+    spans = [Span(0.054), Span(0.048), Span(0.053)]
+    own = (0.0544, 0.0480, 0.0570)
+    output = "".join(f"RTT = {rtt} s\n" for rtt in own) + f"RTT moyen = {sum(own) / 3} s\n"
+    found = find(output, spans)
+    assert found.samples_s == list(own)
+    assert agreeing(output, found, sum(own) / 3) is not None
