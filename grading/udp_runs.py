@@ -40,7 +40,10 @@ LONGEST_S = 32.0
 SILENCE_S = 12.0
 QUIET_S = 1.2
 """How long nothing happens until a client is taken to be done that has made all its requests."""
-HUNG_S = 8.0
+HUNG_S = 16.0
+"""How long nothing comes until a client waits for ever: some wait 10 s for each answer."""
+UNCOUNTED_S = 6.0
+"""The same for one that was not said how many requests it makes, while all is answered."""
 EXAM_TRIES = 8
 """By chance nothing is lost of ten requests in one run of eight: it is run again then."""
 EXAM_REQUESTS = 3
@@ -218,7 +221,8 @@ class Runs:
                 break
             if _is_done(events, count) and quiet_s > QUIET_S:
                 break
-            if quiet_s > max(HUNG_S, 3 * longest_gap_s):
+            patience_s = UNCOUNTED_S if count is None else HUNG_S
+            if quiet_s > max(patience_s, 3 * longest_gap_s):
                 hung = True
                 break
         ended = run.ended.is_set()
