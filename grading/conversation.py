@@ -175,10 +175,35 @@ def find(output: str, spans: Sequence[Span], *, trusting: bool = True) -> Found:
 
     ``trusting``: a number with a unit has that unit. Else every number may have every unit. Half
     of them must be within ``AFTER_S``; for the others there is the time until the next datagram.
+    Numbers that stand in the same words, again and again, come before a mixture: a mean may be
+    nearer to the last time than the number that is printed for it.
     """
-    # The average may be nearer to the last time than the number that is meant for it.
-    averages = {number.start for number in _called_averages(output)}
-    numbers = [q for q in quantities(output)[:MOST_NUMBERS] if q.start not in averages]
+    numbers = quantities(output)[:MOST_NUMBERS]
+    alike: dict[tuple[str, int], list[Quantity]] = {}
+    for number in numbers:
+        alike.setdefault(_words_around(output, number), []).append(number)
+    groups = [group for group in alike.values() if enough(len(group), len(spans))]
+    best = Found()
+    for group in groups:
+        found = _find(group, spans, trusting)
+        if enough(len(found.pairs), len(spans)) and len(found.pairs) > len(best.pairs):
+            best = found
+    return best if best.pairs else _find(numbers, spans, trusting)
+
+
+def _words_around(output: str, number: Quantity) -> tuple[str, int]:
+    """Return the words of a number's line, without numbers, and which of its numbers it is."""
+    start = output.rfind("\n", 0, number.start) + 1
+    end = output.find("\n", number.end)
+    line = output[start : end if end >= 0 else len(output)]
+    before = len(_DIGITS.findall(output[start : number.start]))
+    return _DIGITS.sub("#", line), before
+
+
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
+
+
+def _find(numbers: Sequence[Quantity], spans: Sequence[Span], trusting: bool) -> Found:
     best = Found()
     for unit, scale_s in UNITS_S.items():
         usable = [q for q in numbers if not trusting or q.unit in ("", unit)]

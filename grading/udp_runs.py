@@ -214,7 +214,8 @@ class Runs:
                 first = first or (now if datagrams(events) else 0.0)
             quiet_s = now - last
             if not first:
-                if quiet_s > FIRST_DATAGRAM_S:
+                if quiet_s > FIRST_DATAGRAM_S:  # the first of all may have been lost
+                    hung = True
                     break
                 continue
             if now - first > longest_s or self._is_refused(events):

@@ -109,6 +109,13 @@ def test_a_wrong_unit_is_found_when_units_are_not_trusted() -> None:
     assert (len(found.pairs), found.unit, found.called) == (5, "s", "ms")
 
 
+def test_a_mean_near_the_last_time_is_not_taken_for_its_sample() -> None:
+    lines = [f"hello {n} RTT = {held + 0.4} s" for n, held in enumerate(HELD_MS)]
+    text = "\n".join(line.replace(" s", " ms") for line in [*lines[:4], "hello 4 RTT = 83.4 s"])
+    found = find(f"{text}\nRTT moyen = 76 ms", SPANS)
+    assert found.samples_s[-1] == pytest.approx(0.0834)
+
+
 SAMPLES = "\n".join(f"RTT {held}.4 ms" for held in HELD_MS)
 
 
