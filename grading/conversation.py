@@ -153,12 +153,13 @@ class Found:
     """Numbers of the output that follow times on the wire: exchange by its place, and its number.
 
     ``unit`` is the one in which they do; ``called`` the one that the program gives them, if that is
-    another.
+    another. ``alike``: all numbers in the same words, those too that do not follow.
     """
 
     pairs: tuple[tuple[int, Quantity], ...] = ()
     unit: str = ""
     called: str = ""
+    alike: tuple[Quantity, ...] = ()
 
     def seconds(self, quantity: Quantity) -> float:
         """Return a number in seconds, in that unit."""
@@ -168,6 +169,11 @@ class Found:
     def samples_s(self) -> list[float]:
         """The numbers in seconds."""
         return [self.seconds(quantity) for _, quantity in self.pairs]
+
+    @property
+    def all_samples_s(self) -> list[float]:
+        """The numbers in the same words, in seconds: one that was measured in a stall is there."""
+        return [self.seconds(quantity) for quantity in self.alike] or self.samples_s
 
 
 def find(output: str, spans: Sequence[Span], *, trusting: bool = True) -> Found:
@@ -187,7 +193,7 @@ def find(output: str, spans: Sequence[Span], *, trusting: bool = True) -> Found:
     for group in groups:
         found = _find(group, spans, trusting)
         if enough(len(found.pairs), len(spans)) and len(found.pairs) > len(best.pairs):
-            best = found
+            best = replace(found, alike=tuple(group))
     return best if best.pairs else _find(numbers, spans, trusting)
 
 
@@ -273,7 +279,8 @@ def mean(values: Sequence[float]) -> float:
 
 def agreeing(output: str, found: Found, mean_s: float, more_s: float = 0.0) -> Quantity | None:
     """Return a number behind the samples that is their mean; ``more_s`` more will do."""
-    behind = max((quantity.start for _, quantity in found.pairs), default=-1)
+    samples = (*found.alike, *(quantity for _, quantity in found.pairs))
+    behind = max((quantity.start for quantity in samples), default=-1)
     unit = found.unit or "s"
     for number in quantities(output)[:MOST_NUMBERS]:
         if number.start <= behind:

@@ -116,6 +116,14 @@ def test_a_mean_near_the_last_time_is_not_taken_for_its_sample() -> None:
     assert found.samples_s[-1] == pytest.approx(0.0834)
 
 
+def test_a_sample_measured_in_a_stall_counts_in_the_mean() -> None:
+    spans = [*SPANS, Span(0.09, 0.09)]
+    text = "\n".join(f"RTT {held} ms" for held in (*HELD_MS, 390))
+    found = find(f"{text}\naverage {965 / 6:.3f} ms", spans)
+    assert len(found.pairs) == 5
+    assert agreeing(f"{text}\naverage {965 / 6:.3f} ms", found, sum(found.all_samples_s) / 6)
+
+
 SAMPLES = "\n".join(f"RTT {held}.4 ms" for held in HELD_MS)
 
 
