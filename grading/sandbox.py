@@ -250,7 +250,10 @@ class Submission:
             return name
         with suppress(docker.errors.APIError):
             holder.remove(force=True)
-        why = f"took more than {BUILD_TIMEOUT_S:g} s" if status is None else f"status {status}"
+        why = f"status {status}"
+        if status is None:
+            limits = f"{BUILD_TIMEOUT_S:g} s, or printed more than {MAX_OUTPUT_BYTES >> 20} MiB"
+            why = f"it took more than {limits}"
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         last = f"; it said last: {lines[-1][:200]}" if lines else ""
         return BuildFailed(f"the build {program.build!r} failed ({why}){last}", said[-4000:])

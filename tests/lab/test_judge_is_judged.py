@@ -20,6 +20,8 @@ from grading import manifest, rubric
 from tests.lab.driver import ROOT, engine
 from tests.requirements_gate import is_required
 
+pytestmark = pytest.mark.any_kernel
+
 SUBMISSIONS = ROOT / "tests" / "submissions"
 EXPECTED: dict[str, dict[str, list[str]]] = {
     name: {check: [said] if isinstance(said, str) else said for check, said in verdicts.items()}
