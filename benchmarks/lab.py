@@ -3,6 +3,7 @@
 Runs in a lab of its own, with images that are built already.
 """
 
+import re
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ Row = tuple[str, float, str, float]
 
 def _coming_and_going() -> list[Row]:
     free_ports = {"UDP_PORT": "0", "CLOCK_PORT": "0", "HTTP_PORT": "0"}
-    up, again, down, memory = [], [], [], []
+    up, again, down, memory, applied = [], [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(engine(), Path(folder) / "settings.env", free_ports)
         try:
@@ -44,6 +45,7 @@ def _coming_and_going() -> list[Row]:
                 up.append(_seconds(lambda: lab.make("up", settings=free_ports)))
                 again.append(_seconds(lambda: lab.make("up")))
                 memory.append(max(_memory(lab, server) for server in SERVERS))
+                applied.append(_scenario_applied(lab, folder))
                 down.append(_seconds(lambda: lab.make("down")))
         finally:
             lab.make("down")
@@ -52,7 +54,18 @@ def _coming_and_going() -> list[Row]:
         ("make up again", statistics.median(again), "s", 10),
         ("make down", statistics.median(down), "s", 5),
         ("memory of the largest idle server", statistics.median(memory), "MiB", 25),
+        ("a scenario applied to all three servers", statistics.median(applied), "s", 1),
     ]
+
+
+def _scenario_applied(lab: Lab, folder: str) -> float:
+    """Put one into effect and return the seconds until all sidecars have read it back."""
+    settings = {"NAME": "exam", "CALIBRATE": "no", "LAB_RESULTS": folder}
+    printed = lab.make("scenario", settings=settings).stdout
+    found = re.search(r"applied in ([\d.]+) s", printed)
+    if found is None:
+        raise SystemExit(f"make scenario did not say how long it took: {printed}")
+    return float(found[1])
 
 
 def _memory(lab: Lab, server: str) -> float:
