@@ -277,9 +277,8 @@ def _doubts(
 
 def _summary(observation: Observation) -> dict[str, Any]:
     ordered = sorted(observation.delays_s.values())
-    numbers = [number for number in observation.delays_s]
     highest, overtaken = -1, 0
-    for number in numbers:
+    for number in observation.delays_s:
         overtaken += number < highest
         highest = max(highest, number)
     return {

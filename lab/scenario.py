@@ -22,7 +22,7 @@
     udp.to_server = "loss 50%"           # words here as well
 
 Everything is checked before anything happens: an error names the file, the key, what was wrong and
-what would be right. The name of a scenario is the name of its file.
+what would be right. A scenario is called as its file is (``name = "..."`` may say it again).
 """
 
 import difflib
@@ -182,8 +182,10 @@ class _Reader:
                 f"it is not TOML: {error}",
                 'keys = "values in quotation marks", [tables] in brackets; docs/scenarios.md',
             ) from None
-        known = ("description", "source", "seed", ALL, *EXERCISES, "timeline")
+        known = ("name", "description", "source", "seed", ALL, *EXERCISES, "timeline")
         self._only(document, known, "")
+        if document.get("name", name) != name:
+            raise self._wrong("name", f"it is not {document['name']!r}", f"the file's: {name}")
         seed = self._seed(document)
         network = self._network(document)
         return Scenario(

@@ -179,6 +179,12 @@ def test_a_file_that_is_not_there_or_not_text_is_an_error_too(tmp_path: Path) ->
         load(tmp_path / "bytes.toml")
 
 
+def test_a_name_in_the_file_is_the_files_own() -> None:
+    assert scenario('name = "mine"').name == "mine"
+    with pytest.raises(LabError, match="name: it is not 'yours'"):
+        scenario('name = "yours"')
+
+
 def test_an_unknown_name_shows_the_nearest_and_all_there_are() -> None:
     with pytest.raises(LabError) as caught:
         named("sattelite")
