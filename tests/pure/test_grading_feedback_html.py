@@ -163,12 +163,12 @@ def test_silence_is_no_packet() -> None:
 
 
 def test_the_class_sees_what_to_explain_again_and_who() -> None:
-    documents = [good("adam"), bad("berthe"), bad("claude")]
+    documents = [good("adam"), bad("berthe"), bad("chloe")]
     page = Page(class_of(documents))
     head, _, table = page.text.partition("Submissions")
     assert head.index("fixed timeout") < head.index("The checks")
     assert "2 of 3" in head
-    assert table.index("adam") < table.index("berthe") < table.index("claude")
+    assert table.index("adam") < table.index("berthe") < table.index("chloe")
 
 
 def test_a_submission_that_was_not_judged_stands_in_the_table_with_its_reason() -> None:
