@@ -96,6 +96,7 @@ def test_capture_and_account_tell_what_the_client_found_out(network: Lab, tmp_pa
     )
 
 
+@pytest.mark.any_kernel
 def test_the_container_has_net_raw_and_nothing_else(lab: Lab, tmp_path: Path) -> None:
     with capturing(lab, "udp", tmp_path) as running:
         (name,) = running.containers()
@@ -113,6 +114,7 @@ def test_the_container_has_net_raw_and_nothing_else(lab: Lab, tmp_path: Path) ->
     assert running.read().whole
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("exercise", ["clock", "http"])
 def test_the_other_servers_for_so_many_seconds(exercise: str, lab: Lab, tmp_path: Path) -> None:
     with capturing(lab, exercise, tmp_path, "3s") as running:
@@ -128,6 +130,7 @@ def test_the_other_servers_for_so_many_seconds(exercise: str, lab: Lab, tmp_path
     assert file.missed == 0
 
 
+@pytest.mark.any_kernel
 def test_killed_with_its_terminal_it_leaves_a_valid_file_and_no_container(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_killed_with_its_terminal_it_leaves_a_valid_file_and_no_container(
     assert len(running.read().packets) >= 20
 
 
+@pytest.mark.any_kernel
 def test_when_its_container_is_killed_the_file_is_valid_and_it_says_so(
     lab: Lab, tmp_path: Path
 ) -> None:

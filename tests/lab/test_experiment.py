@@ -16,6 +16,8 @@ from lab.experiments.site import SUFFIX
 from lab.settings import SETTINGS
 from tests.lab.driver import ROOT, engine, eventually
 
+pytestmark = pytest.mark.any_kernel
+
 FILE = """
 title = "A small one"
 question = "Does it work?"

@@ -12,6 +12,8 @@ import pytest
 from tests.lab.class_room import BAD, GOOD, INVALID, ClassRoom
 from tests.lab.driver import ROOT, eventually
 
+pytestmark = pytest.mark.any_kernel
+
 HANGS = 'echo $$ > "$NOTES/pid"; trap "" INT TERM; while :; do sleep 1; done\n'
 STOPPABLE = (
     'trap "touch $NOTES/asked; exit 130" INT; : > "$NOTES/running"; while :; do sleep 0.1; done\n'  # noqa: E501
