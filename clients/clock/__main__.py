@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from clients.clock.asking import Asker, Failure, Outcome
 from clients.clock.conversation import Conversation
 from clients.clock.estimate import MAX_DRIFT_PPM, WIDE_DRIFT_PPM, Sample
 from clients.clock.report import document, outcome_line, summary_text
+from clients.output import status_of
 from services.clock.protocol import PORT
 from services.options import (
     OptionParser,
@@ -181,11 +181,8 @@ def run(settings: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with ``arguments`` (those of the command line when None)."""
-    try:
-        return run(parser().parse_args(arguments))
-    except BrokenPipeError:  # the reader of our output has seen enough, as in "| head -1"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return 1
+    settings = parser().parse_args(arguments)
+    return status_of(lambda: run(settings))
 
 
 if __name__ == "__main__":

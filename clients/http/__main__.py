@@ -1,5 +1,6 @@
 """The HTTP client: fetches a URL, shows what came back, and how long each step took."""
 
+import argparse
 import json
 import sys
 import time
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from clients.http.answer import Answer
 from clients.http.fetch import NoAnswer, Timing, Url, fetch, parse_url
+from clients.output import status_of
 from services.http.protocol import PORT
 from services.options import (
     USAGE_ERROR,
@@ -77,7 +79,7 @@ there; 2 wrong usage; 130 Ctrl-C (the summary so far is printed)""",
         type=positive_duration_s,
         default=10.0,
         metavar="TIME",
-        help="for a whole fetch (default 10s)",
+        help="for a whole fetch but its name lookup (default 10s)",
     )
     options.add_argument(
         "--count", type=integer(1), default=1, metavar="N", help="fetches, a line each (default 1)"
@@ -94,9 +96,13 @@ there; 2 wrong usage; 130 Ctrl-C (the summary so far is printed)""",
 
 
 def main() -> int:
+    """Run the program with the arguments of the command line."""
+    options = parser().parse_args()
+    return status_of(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
     """Fetch, show, and return the exit status."""
-    command_line = parser()
-    options = command_line.parse_args()
     host = f"[{options.host}]" if ":" in options.host else options.host
     text = options.url or f"http://{host}:{options.port}/"
     try:

@@ -152,3 +152,19 @@ def test_ctrl_c_prints_the_summary_so_far_and_exits_130(server: Server) -> None:
         assert client.returncode == 130
     assert rest.startswith("1 fetches, 1 answered")
     assert errors == ""
+
+
+@pytest.mark.parametrize("options", [(), ("--count", "3"), ("--json",)])
+def test_a_reader_that_leaves_is_no_traceback(server: Server, options: tuple[str, ...]) -> None:
+    with subprocess.Popen(
+        python(MODULE, url(server), *options),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        client.stdout.close()
+        assert client.stderr is not None
+        assert client.stderr.read() == ""
+        assert client.wait(timeout=10) == 1
