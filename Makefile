@@ -57,10 +57,10 @@ test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13
 	@$(PYTHON) -m lab.vm test -- $(ARGS)
 
 grade: ## judge a submission: SUBMISSION=path
-	@$(LAB) grade $(SUBMISSION)
+	@$(LAB) grade $(SUBMISSION) $(if $(TRUST),--trust-dockerfile)
 
 grade-class: ## judge a class, a submission in each subfolder: DIR=path; goes on where it stopped
-	@$(LAB) grade-class $(DIR)
+	@$(LAB) grade-class $(DIR) $(if $(TRUST),--trust-dockerfile)
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)

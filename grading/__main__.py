@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
+import docker.errors
+import requests
 
 from grading import GradingError, classroom, feedback, manifest
 from grading.feedback import report as reports
 from grading.feedback import terminal
-from grading.sandbox import remove_abandoned, running_since
+from grading.sandbox import UNTRUSTED, remove_abandoned, running_since
 from grading.verdict import FAILED, INVALID
 from lab.errors import LabError
 from lab.settings import ROOT
@@ -58,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="for one submission (%(default)g)",
     )
     class_.add_argument("--fresh", action="store_true", help="judge again what has verdicts")
+    for command in (grade_, class_):
+        command.add_argument(
+            "--trust-dockerfile",
+            action="store_true",
+            help="build a folder's own Dockerfile, too, outside of any sandbox",
+        )
     options = parser.parse_args(arguments)
     try:
         if options.command == "draft":
@@ -67,27 +75,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs = options.jobs or classroom.default_jobs(
                 len(os.sched_getaffinity(0)), classroom.available_mib()
             )
+            trust_words = ("--trust-dockerfile",) if options.trust_dockerfile else ()
             settings = classroom.Settings(
-                jobs, options.limit, fresh=options.fresh, clean_up=_remove_abandoned
+                jobs,
+                options.limit,
+                fresh=options.fresh,
+                grader=(*classroom.GRADER, *trust_words),
+                clean_up=_remove_abandoned,
             )
             return classroom.grade_class(options.folder, options.results, settings)
-        return grade(options.folder, options.results, options.check)
+        return grade(
+            options.folder, options.results, options.check, trusted=options.trust_dockerfile
+        )
     except (GradingError, LabError) as error:
         print(error, file=sys.stderr)
         return 2
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        print(f"judging: the Docker engine: {error}\n    see: make doctor", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         return 130
 
 
-def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
+def grade(
+    folder: Path, results: Path | None = None, only: str = "", *, trusted: bool = False
+) -> int:
     """Judge a submission, keep and print the verdicts, and return the exit status.
 
+    ``only``: pytest's ``-k``. ``trusted``: a Dockerfile of its own is built.
     Raises GradingError when the folder or its lab.toml cannot be judged.
     """
     folder = folder.absolute()
     submitted = manifest.load(folder)
     if not submitted.programs:
         raise GradingError(f"{folder / manifest.NAME}: it names no program")
+    if any(p.image == manifest.OWN_IMAGE for p in submitted.programs.values()) and not trusted:
+        raise GradingError(f"{folder / manifest.NAME}: {UNTRUSTED}")
     place = results or _new_folder(folder.name)
     place.mkdir(parents=True, exist_ok=True)
     if submitted.drafted:
@@ -97,8 +120,10 @@ def grade(folder: Path, results: Path | None = None, only: str = "") -> int:
     verdicts = place / "verdicts.json"
     argv = [sys.executable, "-m", "pytest", "-p", "grading.plugin", "-p", "no:cacheprovider"]
     argv += ["-q", "-n", str(min(len(submitted.programs), 5)), "--dist", "loadfile", "tests/checks"]
-    argv += [f"--submission={folder}", f"--verdicts={verdicts}"]
+    (place / "packets").mkdir(exist_ok=True)
+    argv += [f"--submission={folder}", f"--verdicts={verdicts}", f"--packets={place / 'packets'}"]
     argv += ["-k", only] if only else []
+    argv += ["--trust-dockerfile"] if trusted else []
     with (place / "checks.log").open("wb") as log:
         judging = subprocess.Popen(
             argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -15,20 +16,29 @@ from grading import GradingError
 from grading.images import peer_image
 from grading.manifest import Program, literal_addresses
 from grading.sandbox import LABEL, USER, Run, Submission, close_socket
+from lab.capture import Capture
 from lab.settings import ROOT
 
 PEER_TIMEOUT_S = 60.0
+MAX_PACKETS_BYTES = 16 << 20
 LOSING = "progres_lab_arena"
 WAYS = ("to_server", "from_server")
 STARTS_WITHIN_S = {"java": 20.0}
 
 
 class Arena:
-    """A namespace with ``lo`` alone, the addresses that the program was written for, our peer."""
+    """A namespace with ``lo`` alone, the addresses that the program was written for, our peer.
 
-    def __init__(self, submission: Submission, program: Program) -> None:
+    What passes between program and peer is kept in ``packets`` (pcapng), if that is given: as
+    evidence, at most 16 MiB, before anything is lost on purpose.
+    """
+
+    def __init__(
+        self, submission: Submission, program: Program, packets: Path | None = None
+    ) -> None:
         self.submission = submission
         self.program = program
+        self.packets = packets
         self.run: Run | None = None
         self.runs: list[Run] = []
         self._never_listened = False
@@ -67,9 +77,28 @@ class Arena:
             addresses.add(program.address)
         for address in sorted(addresses):
             self.execute("ip", "address", "add", f"{address}/32", "dev", "lo")
+        self._capture = self._capturing(packets) if packets is not None else None
+
+    def _capturing(self, packets: Path) -> Capture:
+        """Return a capture of what passes from and to the program's port. Raises LabError."""
+        udp = self.program.protocol == "udp" or self.program.name.startswith("udp")
+        options = {
+            "interface": "lo",
+            "protocol": "udp" if udp else "tcp",
+            "port": self.program.port,
+            "max-bytes": MAX_PACKETS_BYTES,
+            "description": f"progres-lab: {self.program.name} and our peer, before what is lost",
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        argv = ["docker", "exec", "--interactive", self._peer.id, "python3", "-m"]
+        capture = Capture([*argv, "services.capture", *words], packets)
+        capture.wait_until_ready()
+        return capture
 
     def close(self) -> None:
         """Take it down."""
+        if self._capture is not None:
+            self._capture.stop()
         for run in self.runs:
             run.stop()
         with suppress(docker.errors.APIError):

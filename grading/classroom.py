@@ -38,7 +38,7 @@ from grading.fingerprint import fingerprint, judge_fingerprint
 from lab.settings import ROOT
 
 RESULTS = ROOT / "results" / "grade-class"
-GRADER = (sys.executable, "-m", "grading")
+GRADER = (sys.executable, "-m", "grading", "grade")
 LIMIT_S = 300.0
 """For one submission. The grader has limits of its own; this one is for a grader that hangs."""
 
@@ -335,7 +335,8 @@ class _Run:
 
     async def _grade(self, path: Path, part: Path) -> int | None:
         """Run one grader; return its status, None when it took too long."""
-        argv = [*self._settings.grader, "grade", os.fspath(path), "--results", os.fspath(part)]
+        argv = [*_ends_with_us(), *self._settings.grader]
+        argv += [os.fspath(path), "--results", os.fspath(part)]
         with (part / "grader.log").open("wb") as log:
             grader = await asyncio.create_subprocess_exec(
                 *argv,
@@ -353,6 +354,14 @@ class _Run:
         finally:
             await _end(grader, self._settings.grace_s)
             self._graders.discard(grader)
+
+
+def _ends_with_us() -> list[str]:
+    """Return the words before a command that is to be interrupted when this process is killed.
+
+    Without them (no Linux) a grader outlives a killed class, until its submission is judged.
+    """
+    return ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
 
 
 async def _end(grader: asyncio.subprocess.Process, grace_s: float) -> None:

@@ -4,7 +4,7 @@
 
     [udp-server]                    also udp-client, clock-server, clock-client, http-server
     command = "python3 serveur.py"  required: how it starts, in the submission's folder
-    image = "python"                python, c, java or go
+    image = "python"                python, c, java or go; "Dockerfile": the folder's own, on trust
     build = "make"                  runs once, in the same sandbox
     port = 1234                     the exercise's own by default
     address = "192.168.1.10"        where the server listens or what the client calls
@@ -42,7 +42,10 @@ PORTS = {
 """Program: the exercise's own port."""
 
 PROGRAMS = tuple(PORTS)
-IMAGES = ("python", "c", "java", "go")
+OWN_IMAGE = "Dockerfile"
+"""What ``image`` says of a program that runs in an image of its own making."""
+
+IMAGES = ("python", "c", "java", "go", OWN_IMAGE)
 MAX_SOURCE_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 64 << 10
 

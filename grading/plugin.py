@@ -41,10 +41,12 @@ _FINDING = "grading finding"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--submission`` and ``--verdicts``."""
+    """Add ``--submission``, ``--verdicts``, ``--packets`` and ``--trust-dockerfile``."""
     group = parser.getgroup("grading")
     group.addoption("--submission", type=Path, default=None, help="folder to judge")
     group.addoption("--verdicts", type=Path, default=None, help="file to write the verdicts to")
+    group.addoption("--packets", type=Path, default=None, help="folder to keep the packets in")
+    group.addoption("--trust-dockerfile", action="store_true", help="the submission's own, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -112,7 +114,8 @@ def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
     engine = docker.from_env(timeout=120)
     # Our own programs are the project itself.
     where, names = (ROOT, ("services", "clients")) if folder.resolve() == OURS else (folder, ("",))
-    with contextlib.closing(engine), submitted(engine, where, names) as held:
+    trusted = request.config.getoption("--trust-dockerfile", default=False)
+    with contextlib.closing(engine), submitted(engine, where, names, trusted=trusted) as held:
         yield held
 
 
@@ -124,7 +127,9 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena | None]:
     if program is None:
         yield None
         return
-    made = Arena(request.getfixturevalue("submission"), program)
+    folder: Path | None = request.config.getoption("--packets", default=None)
+    packets = folder / f"{program.name}.pcapng" if folder is not None else None
+    made = Arena(request.getfixturevalue("submission"), program, packets)
     try:
         yield made
     finally:
@@ -142,11 +147,13 @@ def judge(request: pytest.FixtureRequest, arena: Arena | None) -> Judge:
         made.finding.verdict = NOT_SUBMITTED
         raise Reached(made.finding)
     request.node.stash[_ARENA] = arena
+    request.node.stash[_BEGUN] = time.time()
     return made
 
 
 _KEY = pytest.StashKey[Judge]()
 _ARENA = pytest.StashKey[Arena]()
+_BEGUN = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -177,8 +184,13 @@ def pytest_runtest_makereport(
         finding.observed = "the check itself failed: " + "".join(
             traceback.format_exception(error)[-3:]
         )
-    if _ARENA in item.stash and (run := item.stash[_ARENA].run) is not None:
-        finding.output = finding.output or run.output.text[-20_000:]
+    if _ARENA in item.stash:
+        arena = item.stash[_ARENA]
+        if arena.run is not None:
+            finding.output = finding.output or arena.run.output.text[-20_000:]
+        if arena.packets is not None:
+            finding.packets = f"{arena.packets.parent.name}/{arena.packets.name}"
+            finding.frames = (item.stash[_BEGUN], time.time())
     if error is not None:
         report.outcome = "skipped" if finding.verdict in (NOT_SHOWN, NOT_SUBMITTED) else "failed"
         report.longrepr = (

@@ -28,7 +28,7 @@ from docker.utils.socket import frames_iter
 
 from grading import GradingError
 from grading.images import ensure_image
-from grading.manifest import Program
+from grading.manifest import OWN_IMAGE, Program
 
 LABEL = "progres-lab.grading"
 USER = "65534:65534"
@@ -36,6 +36,10 @@ FOLDER = "/submission"
 MAX_FILES_BYTES = 64 << 20
 MAX_OUTPUT_BYTES = 1 << 20
 BUILD_TIMEOUT_S = 120.0
+UNTRUSTED = (
+    f'image = "{OWN_IMAGE}": the engine builds that with the network, before any sandbox; where the'
+    " folder is trusted, say TRUST=1 (--trust-dockerfile), else choose an image of the list"
+)
 MEMORY = {"java": "512m"}
 BEFORE_BUILD = {"go": "cp -r /var/cache/go-build /tmp/go-build && export GOCACHE=/tmp/go-build && "}
 """Go writes into its cache even where it only reads; /tmp has room for it while a build runs."""
@@ -145,7 +149,7 @@ class Run:
     def stop(self) -> None:
         """End it, however it feels about that, and remove its container."""
         with suppress(docker.errors.APIError):  # 404, 409: it is gone, or going
-            self._container.remove(force=True)
+            self._container.remove(force=True, v=True)
         self._reader.join(2)
         close_socket(self._socket)
 
@@ -186,13 +190,19 @@ class Run:
 
 
 class Submission:
-    """A submission's files in the engine, built where it asks for that, until ``close``."""
+    """A submission's files in the engine, built where it asks for that, until ``close``.
 
-    def __init__(self, engine: Any, folder: Path, names: Sequence[str] = ("",)) -> None:
+    ``trusted``: a Dockerfile of its own may be built.
+    """
+
+    def __init__(
+        self, engine: Any, folder: Path, names: Sequence[str] = ("",), *, trusted: bool = False
+    ) -> None:
         self.engine = engine
+        self._trusted = trusted
+        self._own_image: str | BuildFailed = ""
         # Whose run it is, so that what a killed one left can be told from what is in use.
         self.run_id = f"{uuid.uuid4().hex[:8]}-{os.getpid()}.{running_since(str(os.getpid()))}"
-        self.folder = folder
         self.folder = folder
         self._archive = archive(folder, names)
         self._held: dict[tuple[str, str], str | BuildFailed] = {}
@@ -200,6 +210,35 @@ class Submission:
     def close(self) -> None:
         """Remove every container and volume of this run."""
         remove_all(self.engine, self.run_id)
+
+    def image_for(self, program: Program) -> str:
+        """Return the image that a program runs in, built if it is the folder's own.
+
+        Raises GradingError: not trusted, or (BuildFailed) what the build printed.
+        """
+        if program.image != OWN_IMAGE:
+            return ensure_image(program.image)
+        if not self._trusted:
+            raise GradingError(UNTRUSTED)
+        self._own_image = self._own_image or self._build_image()
+        if isinstance(self._own_image, BuildFailed):
+            raise self._own_image
+        return self._own_image
+
+    def _build_image(self) -> str | BuildFailed:
+        tag = f"progres-lab-grading-own:{self.run_id}"
+        context = io.BytesIO(self._archive)
+        labels = {LABEL: self.run_id}
+        try:
+            self.engine.images.build(
+                fileobj=context, custom_context=True, tag=tag, labels=labels, rm=True, forcerm=True
+            )
+        except docker.errors.BuildError as error:
+            said = "".join(str(line.get("stream", "")) for line in error.build_log)
+            return BuildFailed(f"the {OWN_IMAGE} does not build: {error.msg}", said[-4000:])
+        except docker.errors.APIError as error:
+            return BuildFailed(f"the {OWN_IMAGE} does not build: {error.explanation}", "")
+        return tag
 
     def volume_for(self, program: Program) -> str:
         """Return the volume that holds the files, built for this program.
@@ -231,8 +270,8 @@ class Submission:
         )
         # The memory file system lasts as long as a container has it mounted.
         holder = self.engine.containers.create(
-            ensure_image(program.image),
-            ["sleep", "infinity"],
+            self.image_for(program) if program.build else ensure_image("python"),
+            entrypoint=["sleep", "infinity"],
             name=f"{name}-files",
             labels=labels,
             network_mode="none",
@@ -261,9 +300,9 @@ class Submission:
     def start(self, program: Program, arena: str, *, command: str = "") -> Run:
         """Start a program in the namespace of the container ``arena``."""
         container = self.engine.containers.create(
-            ensure_image(program.image),
+            self.image_for(program),
             # A terminal, so that what it prints is not held back in a buffer.
-            ["sh", "-c", f"stty -echo 2>/dev/null; exec {command or program.command}"],
+            entrypoint=["sh", "-c", f"stty -echo 2>/dev/null; exec {command or program.command}"],
             name=f"progres-lab-grading-{self.run_id}-{program.name}-{uuid.uuid4().hex[:6]}",
             labels={LABEL: self.run_id},
             network_mode=f"container:{arena}",
@@ -391,9 +430,11 @@ def _file(path: Path) -> tuple[bytes, bool]:
 
 
 @contextmanager
-def submitted(engine: Any, folder: Path, names: Sequence[str] = ("",)) -> Iterator[Submission]:
+def submitted(
+    engine: Any, folder: Path, names: Sequence[str] = ("",), *, trusted: bool = False
+) -> Iterator[Submission]:
     """Hold a submission in the engine; remove all of it afterwards, whatever happens."""
-    submission = Submission(engine, folder, names)
+    submission = Submission(engine, folder, names, trusted=trusted)
     try:
         yield submission
     finally:
@@ -404,6 +445,7 @@ def remove_abandoned(engine: Any) -> None:
     """Remove what runs left behind whose process is gone: killed, or taken away by a crash."""
     found = engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
     found += engine.volumes.list(filters={"label": LABEL})
+    found += engine.images.list(filters={"label": LABEL})
     for run_id in {_labels(each).get(LABEL, "") for each in found}:
         pid, _, since = run_id.rpartition("-")[2].partition(".")
         if running_since(pid) != since:
@@ -424,7 +466,7 @@ def running_since(pid: str) -> str:
 
 
 def remove_all(engine: Any, run_id: str) -> None:
-    """Remove the containers and volumes of one run."""
+    """Remove the containers, volumes and images of one run."""
     label = f"{LABEL}={run_id}"
     # Without "ignore_removed" one that another grading removes meanwhile is an error (404).
     containers = engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
@@ -434,3 +476,6 @@ def remove_all(engine: Any, run_id: str) -> None:
     for volume in engine.volumes.list(filters={"label": label}):
         with suppress(docker.errors.APIError):
             volume.remove(force=True)
+    for image in engine.images.list(filters={"label": label}):
+        with suppress(docker.errors.APIError):
+            engine.images.remove(image.id, force=True)

@@ -27,7 +27,8 @@ class Finding:
     ``steps``: what we did, in order. ``expected``: what a correct program does. ``observed``: what
     this one did. ``mistake``: its class, where it is known better than by the
     check. ``ladder``: packets, each ``{"t_ns", "from": "program" or "peer", "what", "bytes",
-    "lost"}``.
+    "lost"}``. ``packets``: the capture beside the verdicts; ``frames``: from when to when in it, in
+    seconds since 1970.
     """
 
     check: str
@@ -41,6 +42,8 @@ class Finding:
     output: str = ""
     ladder: list[dict[str, Any]] = field(default_factory=list)
     receipt: dict[str, Any] = field(default_factory=dict)
+    packets: str = ""
+    frames: tuple[float, float] = (0.0, 0.0)
     measurements: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -106,6 +109,17 @@ class Judge:
         raise Reached(finding)
 
 
+def _packets(finding: Finding) -> dict[str, str] | None:
+    """Return the file with the packets, and Wireshark's filter for those of this check."""
+    if not finding.packets:
+        return None
+    begun, ended = finding.frames
+    return {
+        "file": finding.packets,
+        "filter": f"frame.time_epoch >= {begun:.3f} && frame.time_epoch <= {ended:.3f}",
+    }
+
+
 def document(
     submission: str,
     *,
@@ -138,6 +152,7 @@ def document(
                     "output": finding.output[-MAX_EVIDENCE_CHARACTERS:],
                     "ladder": finding.ladder[:400],
                     "receipt": finding.receipt,
+                    "packets": _packets(finding),
                 },
                 "measurements": finding.measurements,
             }

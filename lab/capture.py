@@ -35,6 +35,7 @@ STARTS_WITHIN_S = 120.0
 """An emulated processor takes long to start a container and a Python."""
 
 ENDS_WITHIN_S = 30.0
+WHERE = "before what comes in is impaired, after what goes out is"
 DISSECTOR = "wireshark/progres-lab.lua"
 
 
@@ -48,21 +49,19 @@ class Outcome:
 
 
 class Capture:
-    """A capture that runs. Make one with ``capturing``, or with ``started`` and ``stop``.
+    """``services.capture`` while it runs, started by ``argv``; ``path`` is the file.
 
-    ``container`` owns the namespace, or is in it; ``path`` is the file.
+    For the servers of a running lab make one with ``capturing``, or with ``started`` and ``stop``.
     """
 
-    def __init__(
-        self, container: str, path: Path, options: Sequence[str], *, description: str = ""
-    ) -> None:
+    def __init__(self, argv: Sequence[str], path: Path) -> None:
         self.path = path
         self._told: dict[str, object] = {}
         self._errors: list[str] = []
         self._ready = threading.Event()
         with open(path, "wb") as file:
             self._process = subprocess.Popen(
-                _command(container, [*options, "--description", description]),
+                argv,
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.PIPE,
@@ -155,13 +154,9 @@ def started(exercise: str, path: Path) -> Capture:
     if namespace not in containers:
         raise LabError(STEP, f"there is no running lab with a server {exercise}", "make up")
     protocol, port = PORTS[exercise]
-    capture = Capture(
-        containers[namespace],
-        path,
-        ["--interface", "eth0", "--protocol", protocol, "--port", str(port)],
-        description=f"progres-lab {exercise}: before what comes in is impaired, "
-        "after what goes out is",
-    )
+    options = ["--interface", "eth0", "--protocol", protocol, "--port", str(port)]
+    options += ["--description", f"progres-lab {exercise}: {WHERE}"]
+    capture = Capture(_command(containers[namespace], options), path)
     try:
         capture.wait_until_ready()
     except BaseException:  # Ctrl-C, too

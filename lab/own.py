@@ -26,7 +26,7 @@ from typing import Any
 
 from grading import GradingError
 from grading.images import ensure_image
-from grading.manifest import Program, load
+from grading.manifest import OWN_IMAGE, Program, load
 from lab import compose, settings
 from lab.errors import LabError
 from lab.say import say
@@ -82,6 +82,12 @@ def _recognised(exercise: str, folder: Path) -> Program:
             f'write into its lab.toml: [{name}] command = "python3 server.py", port = 1234',
         )
     program = manifest.programs[name]
+    if program.image == OWN_IMAGE:
+        raise LabError(
+            step,
+            f'{folder}: image = "{OWN_IMAGE}" is for grading alone',
+            'choose one of the list: image = "python", "c", "java", "go" (docs/grading.md)',
+        )
     if manifest.drafted:
         say(f"{folder} has no lab.toml; taken for the {name}: {program.command}")
     return program

@@ -226,7 +226,7 @@ def _told(finding: Finding) -> Iterator[Markup]:
         )
     if finding.hint and finding.verdict != "passed":
         yield element("div", element("h4", "Hint"), paragraphs(finding.hint), cls="hint")
-    if finding.measurements or finding.receipt:
+    if finding.measurements or finding.receipt or finding.packets:
         yield _measured(finding)
 
 
@@ -242,6 +242,11 @@ def _measured(finding: Finding) -> Markup:
     if finding.receipt:
         parts.append(element("p", "The network's receipt, read back from the kernel:", cls="soft"))
         parts.append(element("pre", finding.receipt, tabindex="0", aria_label="receipt"))
+    if finding.packets:
+        file, shown = finding.packets
+        link = element("a", file, href=f"./{file}")
+        parts.append(element("p", "Every packet, for Wireshark: ", link, ". This check's:"))
+        parts.append(element("pre", shown, tabindex="0", aria_label="display filter"))
     return element("details", *parts)
 
 

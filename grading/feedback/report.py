@@ -6,6 +6,7 @@ length and makes each string printable, so that the pages need only escape for t
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class Finding:
     events_left_out: int
     receipt: str
     """The receipt of the network that was in effect, as indented JSON; empty without one."""
+    packets: tuple[str, str] | None
+    """The capture beside the document, and Wireshark's filter for what belongs to this check."""
     measurements: tuple[tuple[str, str], ...]
 
 
@@ -163,8 +166,20 @@ def _finding(item: Any) -> Finding:
         ladder=_events(events),
         events_left_out=left_out,
         receipt=visible(json.dumps(receipt, indent=2)[:OUTPUT]) if receipt else "",
+        packets=_packets(evidence.get("packets")),
         measurements=_pairs(_table(table.get("measurements") or {}, "measurements")),
     )
+
+
+def _packets(value: Any) -> tuple[str, str] | None:
+    """Return file and filter. Only a name in ``packets`` is taken: it becomes a link."""
+    if not value:
+        return None
+    table = _table(value, "packets")
+    file = _line(table, "file")
+    if not re.fullmatch(r"packets/[a-z-]+\.pcapng", file):
+        raise UnreadableVerdictsError(f"packets: {file!r} is no file of this grading")
+    return file, _line(table, "filter")
 
 
 def _events(items: Sequence[Any]) -> tuple[Event, ...]:

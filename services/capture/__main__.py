@@ -1,9 +1,9 @@
 """Capture what passes an interface, as pcapng on standard output: ``python -m services.capture``.
 
 Packets are written as they come, so the file is a valid one whenever this is killed. SIGTERM,
-Ctrl-C, the end of standard input and ``--seconds`` end it properly: what has come is written, then
-how many packets there were and how many were missed. On standard error: a line (JSON) when the tap
-is in place, and one at the end.
+Ctrl-C, the end of standard input, ``--seconds`` and ``--max-bytes`` (for strangers' packets) end it
+properly: what has come is written, then how many packets there were and how many were missed. On
+standard error: a line (JSON) when the tap is in place, and one at the end.
 """
 
 import argparse
@@ -65,6 +65,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "seconds", type=positive_duration_s, default=None, metavar="S", help="end after so long"
     )
     parser.add_setting(
+        "max-bytes",
+        type=integer(1),
+        default=None,
+        metavar="N",
+        help="end at a file of so many bytes",
+    )
+    parser.add_setting(
         "description", default="", metavar="TEXT", help="what the file says of the interface"
     )
     return parser.parse_args(arguments)
@@ -79,13 +86,15 @@ class Totals:
 
 
 class Output:
-    """Standard output, written to without a buffer of our own."""
+    """Standard output, written to without a buffer of our own; ``written`` counts the bytes."""
 
     def __init__(self, descriptor: int) -> None:
+        self.written = 0
         self._descriptor = descriptor
 
     def write(self, block: bytes) -> None:
         """Write all of it. Raises OSError when nobody takes it."""
+        self.written += len(block)
         rest = memoryview(block)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
@@ -96,12 +105,15 @@ def capture(
     output: Output,
     lifetime: Lifetime,
     seconds: float | None = None,
+    max_bytes: int | None = None,
     watched: Sequence[int] = (),
 ) -> Totals:
     """Write packets until ``lifetime`` is over; return what it came to. Raises OSError.
 
-    It is over after so many ``seconds``, or when one of the ``watched`` descriptors has ended.
+    It is over after so many ``seconds``, at a file of ``max_bytes`` (give or take a lot of
+    packets), or when one of the ``watched`` descriptors has ended.
     """
+    most_bytes = math.inf if max_bytes is None else max_bytes
     begun_ns = time.time_ns()
     end_s = math.inf if seconds is None else time.monotonic() + seconds
     while not lifetime.over():
@@ -109,6 +121,8 @@ def capture(
         readable, _, _ = select.select([tap.fileno(), *watched], [], [], wait_s)
         while blocks := [_block(packet) for packet in islice(tap.packets(), LOT)]:
             output.write(b"".join(blocks))
+            if output.written >= most_bytes:
+                lifetime.end("the file is full")
             if lifetime.over() or time.monotonic() >= end_s:  # in a flood there is always one more
                 break
         if any(descriptor in readable and not os.read(descriptor, 4096) for descriptor in watched):
@@ -117,7 +131,8 @@ def capture(
             lifetime.end("time is up")
     tap.close_to_new()
     for packet in tap.packets():
-        output.write(_block(packet))
+        if output.written < most_bytes:
+            output.write(_block(packet))
     totals = Totals(*tap.statistics())
     output.write(
         pcapng.interface_statistics(begun_ns, time.time_ns(), totals.accepted, totals.missed)
@@ -150,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
             )
             events("capturing", interface=settings.interface, kept=kept)
-            totals = capture(tap, output, lifetime, settings.seconds, _inputs())
+            totals = capture(tap, output, lifetime, settings.seconds, settings.max_bytes, _inputs())
     except TapError as error:
         print(error, file=sys.stderr)
         return 1

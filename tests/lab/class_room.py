@@ -37,7 +37,9 @@ def clean_up():
 try:
     status = grade_class(
         Path(folder), Path(place),
-        Settings(int(jobs), float(limit), 0.5, grader=(f"{notes}/grader",), clean_up=clean_up))
+        Settings(
+            int(jobs), float(limit), 0.5, grader=(f"{notes}/grader", "grade"), clean_up=clean_up
+        ))
 except GradingError as error:
     sys.exit(f"refused: {error}")
 kib = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)

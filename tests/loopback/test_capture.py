@@ -218,6 +218,21 @@ def test_a_short_snap_length_keeps_the_true_length(tmp_path: Path) -> None:
 
 
 @LINUX
+def test_a_full_file_is_whole_and_says_so(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        port = receiver.getsockname()[1]
+        running = Captured(tmp_path / "f", port, "--max-bytes", "20000")
+        exchange(receiver, *[b"x" * 1000] * 200)
+        ended = running.ended()
+        running.close()
+    assert (ended["status"], ended["reason"]) == (0, "the file is full")
+    assert running.read().whole
+    assert 20_000 <= running.path.stat().st_size < 20_000 + 64 * 1100
+
+
+@LINUX
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [

@@ -44,6 +44,19 @@ def test_a_hostile_document_is_bounded() -> None:
     assert "\u202e" not in everything
 
 
+def test_the_packets_are_a_file_of_this_grading_and_no_other() -> None:
+    document = good()
+    evidence = document["findings"][0]["evidence"]
+    evidence["packets"] = {"file": "packets/udp-server.pcapng", "filter": "frame.number >= 1"}
+    report = read(document)
+    assert report.findings[0].packets == ("packets/udp-server.pcapng", "frame.number >= 1")
+    assert report.findings[1].packets is None
+    for name in ("packets/../../key.pcapng", "javascript:alert(1)", "packets/a.html", ""):
+        evidence["packets"] = {"file": name}
+        with pytest.raises(UnreadableVerdictsError, match="is no file of this grading"):
+            read(document)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

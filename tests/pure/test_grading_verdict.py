@@ -70,6 +70,16 @@ def test_a_finding_replays_its_steps() -> None:
     assert text.index("1. sent hello") < text.index("observed: Nothing came.")
 
 
+def test_the_packets_of_a_check_can_be_found_in_the_capture() -> None:
+    finding = Finding("udp-server.confirms", "udp-server")
+    finding.packets, finding.frames = "packets/udp-server.pcapng", (1700000000.25, 1700000001.5)
+    (kept,) = made(finding)["findings"]
+    assert kept["evidence"]["packets"] == {
+        "file": "packets/udp-server.pcapng",
+        "filter": "frame.time_epoch >= 1700000000.250 && frame.time_epoch <= 1700000001.500",
+    }
+
+
 def test_evidence_is_bounded() -> None:
     finding = Finding("udp-server.confirms", "udp-server")
     finding.output = "x" * 10**6

@@ -1,0 +1,102 @@
+"""``grade`` as a teacher uses it: the evidence that it keeps, and what goes wrong around it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grading.sandbox import LABEL
+from lab import pcapng
+from lab.settings import image
+from tests.lab.driver import ROOT, engine
+from tests.requirements_gate import missing
+
+pytestmark = pytest.mark.any_kernel
+
+MINIMAL = ROOT / "tests" / "submissions" / "correct-minimal"
+
+
+def grade(
+    folder: Path, results: Path, *options: str, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    words = [os.fspath(folder), "--results", os.fspath(results), *options]
+    return subprocess.run(
+        [sys.executable, "-m", "grading", "grade", *words],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_packets_of_each_check_are_kept_as_evidence(tmp_path: Path) -> None:
+    engine()
+    done = grade(MINIMAL, tmp_path, "--check", "test_udp_server and (confirms or drops_half)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    findings = json.loads((tmp_path / "verdicts.json").read_text())["findings"]
+    assert {finding["program"] for finding in findings} >= {"udp-server"}
+    page = (tmp_path / "feedback.html").read_text()
+    for finding in findings:
+        packets = finding["evidence"]["packets"]
+        assert f'href="./{packets["file"]}"' in page
+        content = (tmp_path / packets["file"]).read_bytes()
+        assert pcapng.parse(content).missed == 0
+    if shutil.which("tshark") is None:
+        missing("tshark", "the filter is tried by tshark")
+    counts = {
+        finding["check"]: len(_filtered(tmp_path, **finding["evidence"]["packets"]))
+        for finding in findings
+    }
+    assert counts["udp-server.confirms"] >= 2, counts
+    assert counts["udp-server.drops-half"] >= 1400, counts
+
+
+def _filtered(place: Path, file: str, filter: str) -> list[str]:
+    argv = ["tshark", "-r", os.fspath(place / file), "-Y", filter]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_an_engine_that_is_not_there_is_said_with_the_way_out(tmp_path: Path) -> None:
+    done = grade(MINIMAL, tmp_path, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert done.returncode == 3
+    assert "make doctor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def own_image(folder: Path, recipe: str) -> Path:
+    folder.mkdir()
+    (folder / "server.py").write_text((MINIMAL / "us.py").read_text())
+    (folder / "Dockerfile").write_text(recipe)
+    (folder / "lab.toml").write_text(
+        '[udp-server]\nimage = "Dockerfile"\ncommand = "python3 /app/server.py"\n'
+    )
+    return folder
+
+
+def test_a_dockerfile_of_its_own_is_built_on_trust_alone(tmp_path: Path) -> None:
+    recipe = f"FROM {image('progres-lab')}\nCOPY server.py /app/\n"
+    folder = own_image(tmp_path / "own", recipe)
+    refused = grade(folder, tmp_path / "results")
+    assert refused.returncode == 2
+    assert "TRUST=1" in refused.stderr
+    assert not (tmp_path / "results").exists()
+    words = ["--trust-dockerfile", "--check", "test_udp_server and confirms"]
+    done = grade(folder, tmp_path / "results", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not engine().images.list(filters={"label": LABEL})
+
+
+def test_a_dockerfile_that_does_not_build_is_the_submissions_fault(tmp_path: Path) -> None:
+    recipe = f"FROM {image('progres-lab')}\nCOPY nothing-of-that-name /app/\n"
+    folder = own_image(tmp_path / "own", recipe)
+    words = ["--trust-dockerfile", "--check", "test_udp_server and confirms"]
+    done = grade(folder, tmp_path / "results", *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the Dockerfile does not build" in done.stdout
+    assert "nothing-of-that-name" in done.stdout
