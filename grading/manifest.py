@@ -12,6 +12,7 @@
     requests = 10                   clients: how many requests that makes
     trigger = "/boom"               http-server: a path whose handler raises
     protocol = "udp"                clock programs: if it is not TCP
+    question = "GIVE TIME\\n"       clock-server: how it is asked, if in words of its own
 
 A table that is not there is an exercise that was not handed in. Nothing here follows a symbolic
 link.
@@ -64,6 +65,7 @@ class Program:
     requests: int | None = None
     trigger: str = ""
     protocol: str = ""
+    question: str = ""
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def pytest_runtest_makereport(
         finding.verdict = PASSED
     elif isinstance(error, BuildFailed):
         finding.verdict, finding.observed = FAILED, str(error)
-        finding.output = error.output
+        finding.output, error.output = error.output, ""  # the first finding tells it, once
         finding.expected = "The build command makes the program, with nothing to be fetched."
         finding.hint = "Run the build command in a fresh copy of your folder, without a network."
         finding.mistake = "does not build"

@@ -4,14 +4,14 @@ Orders::
 
     {"host", "port", "protocol": "tcp" or "udp", "steps": [...]}       see ``talk``
         "hear" takes ``lines``: how many line ends make an answer; 0: silence does
-    {"host", "port", "protocol", "op": "learn"}
+    {"host", "port", "protocol", "op": "learn", "question": tried before all others, or ""}
         finds out how the server is asked: tells {"event": "learned", "question", "greeting",
         "answer", "lines", "end", "wall_ns", "finish": it answers when we have ended our side,
         "unasked": it tells the time to whoever connects}, or {"event": "not learned", "said"}
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grading.peer import order, tell
@@ -47,7 +47,7 @@ def main() -> None:
     given = order()
     talk = Talk((given["host"], given["port"]), whole, given.get("protocol", "tcp"))
     if given.get("op") == "learn":
-        learn(talk)
+        learn(talk, (given["question"], *QUESTIONS) if given.get("question") else QUESTIONS)
     else:
         talk.run(given["steps"])
 
@@ -58,11 +58,11 @@ def whole(data: bytes, step: Mapping[str, Any]) -> bool:
     return bool(lines) and data.count(b"\n") >= lines and data.endswith(b"\n")
 
 
-def learn(talk: Talk) -> None:
+def learn(talk: Talk, questions: Sequence[str]) -> None:
     """Try each way of asking on a connection of its own, until a time is the answer."""
     said: list[str] = []
     greeting = ""
-    for number, question in enumerate(QUESTIONS):
+    for number, question in enumerate(questions):
         if talk.do({"do": "open", "as": "a"}) == "refused":
             break
         if number == 0:
@@ -83,11 +83,11 @@ def learn(talk: Talk) -> None:
         return
     # Some servers answer when the client has said all that it will say.
     if talk.do({"do": "open", "as": "a"}) == "opened":
-        talk.do({"do": "send", "as": "a", "data": QUESTIONS[0]})
+        talk.do({"do": "send", "as": "a", "data": questions[0]})
         talk.do({"do": "finish", "as": "a"})
         heard = talk.hear("a", {"wait_s": 1.0})
         if _has_time(heard["data"]):
-            _tell_learned(QUESTIONS[0], greeting, heard, finish=True)
+            _tell_learned(questions[0], greeting, heard, finish=True)
             return
     tell("not learned", said=said, greeting=greeting)
 

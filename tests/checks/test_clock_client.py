@@ -141,7 +141,8 @@ class Client:
             place = listening(self.arena, ("tcp", "udp"))
             if place is None:
                 return None
-            *_, known = self.arena.ask("clock_client", place.order | {"op": "learn"})
+            order = {"op": "learn", "question": self.arena.program.question}
+            *_, known = self.arena.ask("clock_client", place.order | order)
         finally:
             if self.arena.run is not None:
                 self.arena.run.stop()

@@ -89,7 +89,8 @@ def clock(arena: Arena, judge: Judge) -> Clock:
     """Return the server, when it answers at all; otherwise the check ends here."""
     place = reached(arena, judge, ("udp",) if arena.program.protocol == "udp" else ("tcp", "udp"))
     if arena not in _learned:
-        events = arena.ask("clock_client", place.order | {"op": "learn"})
+        order = {"op": "learn", "question": arena.program.question}
+        events = arena.ask("clock_client", place.order | order)
         _learned[arena] = {**events[-1], "events": events}
     known = _learned[arena]
     judge.step(f"the server listens at {place}")
