@@ -12,6 +12,8 @@ from lab.experiments import site
 from lab.settings import ROOT
 
 FAST_LAYERS = ("tests/pure", "tests/loopback")
+CONTAINER_WORKERS = str(min(4, max(2, os.cpu_count() or 2)))
+"""Processes for the layers with containers: each has one lab at most."""
 
 SHELL_SCRIPTS = (
     ".ci/run",
@@ -122,10 +124,12 @@ def _test(arguments: list[str]) -> int:
     lifecycle.build()
     python = ensure_venv(("core", "browser", "report"))
     ensure_browser()
-    # What needs only processes runs on all processors at once; what shares containers, one by one.
-    side_by_side = ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS]
-    rest = [f"--ignore={layer}" for layer in FAST_LAYERS]
-    runs = [arguments] if arguments else [side_by_side, rest]
+    # What needs only processes runs on all processors at once. What needs containers waits for
+    # them most of the time, so that even two processors run some of it side by side.
+    fast = ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS]
+    rest = ["-n", CONTAINER_WORKERS, "--dist", "loadgroup"]
+    rest += [f"--ignore={layer}" for layer in FAST_LAYERS]
+    runs = [arguments] if arguments else [fast, rest]
     argv = [str(python), "-m", "pytest"]
     statuses = [subprocess.run([*argv, *run], cwd=ROOT, check=False).returncode for run in runs]
     return max(statuses)

@@ -16,6 +16,17 @@ hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lab")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say what belongs together where tests run side by side (``--dist loadgroup``).
+
+    One lab for all tests that need one; a module's containers for its own tests.
+    """
+    if "lab" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("lab"))
+    elif item.path.parent.name != "netem":  # each of those has a namespace of its own
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A running lab: the default network, a server's clock that is 2.5 s ahead, free ports."""

@@ -22,6 +22,9 @@ TEST_FOLDERS = ("tests/lab", "tests/netem")
 """What ``make test-vm`` runs, less what is marked ``any_kernel``: its result cannot depend on the
 kernel, and an emulated processor takes minutes for it. Arguments of one's own come after these."""
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
+"""One lab for all tests that need one (tests/conftest.py); the others beside them."""
+
 EXAMPLES = """
 examples:
   python3 -m lab.vm test
@@ -71,7 +74,7 @@ def pytest_line(pytest_arguments: Sequence[str], colour: bool) -> str:
     folders = () if own_paths else TEST_FOLDERS
     words = ["--color=yes"] if colour else []
     if not own_paths:
-        words += ["-m", "not any_kernel"]
+        words += ["-m", "not any_kernel", *SIDE_BY_SIDE]
     return f"{TEST_COMMAND} {shlex.join([*words, *folders, *pytest_arguments])}"
 
 

@@ -47,7 +47,7 @@ PACKAGES = {
         "iptables", "nftables", "iproute2", "iputils-ping", "tcpdump", "netcat-openbsd", "curl",
         "procps", "git", "make",
         "python3", "python3-venv", "python3-pytest", "python3-pytest-timeout",
-        "python3-docker", "python3-hypothesis",
+        "python3-pytest-xdist", "python3-docker", "python3-hypothesis",
     ),
     # What the README asks of a fresh machine, and nothing more.
     "bare": (*_SYSTEM, "git", "make", "python3"),

@@ -4,6 +4,8 @@ import pytest
 
 from tests.lab.driver import Lab
 
+pytestmark = pytest.mark.any_kernel
+
 SERVERS = ("udp", "clock", "http")
 OWNERS = ("udp-net", "clock-net", "http-net")
 SIDECARS = ("udp-netem", "clock-netem", "http-netem")

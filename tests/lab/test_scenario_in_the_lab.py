@@ -140,6 +140,7 @@ def test_another_setting_in_mid_run_makes_the_run_invalid(here: Lab, tmp_path: P
     assert any("the sidecar now goes by loss 5%" in why for why in receipt["because"])
 
 
+@pytest.mark.any_kernel
 def test_an_error_in_the_run_is_passed_on_and_the_receipt_tells_it(
     here: Lab, tmp_path: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_kernel_that_cannot_do_it_refuses_before_anything_changes(
     assert (receipt["verdict"], receipt["valid"]) == ("not in effect", False)
 
 
+@pytest.mark.any_kernel
 def test_a_servers_own_settings_restart_that_server_alone(here: Lab) -> None:
     before = identities(here)
     one = scenario("[udp.settings]\nUDP_DROP = 0.2\nUDP_SEED = 3\n")
@@ -224,6 +226,7 @@ def test_a_servers_own_settings_restart_that_server_alone(here: Lab) -> None:
     assert here.direction("udp")["asked"] == DEFAULT_NETWORK["udp"]
 
 
+@pytest.mark.any_kernel
 def test_a_setting_that_keeps_a_server_from_starting_is_taken_back(here: Lab) -> None:
     # The rules of the file let no such value through, so this one goes in behind them.
     one = scenario("[udp.settings]\nUDP_DROP = 0.2\n")
@@ -235,6 +238,7 @@ def test_a_setting_that_keeps_a_server_from_starting_is_taken_back(here: Lab) ->
     assert here.healthy("udp")
 
 
+@pytest.mark.any_kernel
 def test_ctrl_c_in_a_timeline_brings_back_what_was_before(
     here: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +268,7 @@ def test_ctrl_c_in_a_timeline_brings_back_what_was_before(
     assert step["in_effect_s"] >= 2.5
 
 
+@pytest.mark.any_kernel
 def test_only_one_scenario_at_a_time_is_put_into_effect(here: Lab) -> None:
     with conditions.alone():
         refused = make_scenario(here, "perfect")
@@ -271,6 +276,7 @@ def test_only_one_scenario_at_a_time_is_put_into_effect(here: Lab) -> None:
     assert "another make scenario is at work" in refused.stderr
 
 
+@pytest.mark.any_kernel
 def test_every_missing_answer_of_a_run_is_attributed(here: Lab) -> None:
     conditions.apply(scenario(BOTH_WAYS), ["udp"])
     document, found = where.explain_a_run(["--paced", "--count", "600", "--interval", "3ms"])
@@ -291,6 +297,7 @@ def test_every_missing_answer_of_a_run_is_attributed(here: Lab) -> None:
     assert document["run"] == found.run
 
 
+@pytest.mark.any_kernel
 def test_where_nothing_comes_back_the_servers_log_still_tells(here: Lab) -> None:
     conditions.apply(scenario('[udp]\nfrom_server = "loss 100%"\n'), ["udp"])
     _, found = where.explain_a_run(["--paced", "--count", "60", "--interval", "3ms"])
