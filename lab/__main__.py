@@ -9,6 +9,7 @@ from lab import compose, conditions, impairment, lifecycle, where
 from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.experiments import site
+from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
 
 FAST_LAYERS = ("tests/pure", "tests/loopback")
@@ -49,12 +50,13 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 -m lab {'|'.join(commands)}", file=sys.stderr)
         return 2
     try:
-        return commands[arguments[0]](arguments[1:])
+        with sigterm_as_interrupt():
+            return commands[arguments[0]](arguments[1:])
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return 128 + number_of(interrupt)
 
 
 def _up(_: list[str]) -> int:

@@ -19,13 +19,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lab import compose, receipts, settings, sidecars
 from lab.calibration import Judged, Observation, Prober, judged
 from lab.calibration import run as send_probes
 from lab.errors import LabError
+from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.receipts import Evidence, Stretch, asked_impairments, packets_seen
 from lab.say import say
 from lab.scenario import (
@@ -418,37 +418,28 @@ def put_into_effect(scenario: Scenario) -> int:
     calibrated = os.environ.get("CALIBRATE", "") not in ("no", "0", "off")
     folder = receipts.new_folder(scenario.name)
     run = Run(scenario, folder)
-    ended_by = 0
-
-    def on_sigterm(number: int, _: FrameType | None) -> None:
-        nonlocal ended_by
-        ended_by = number
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        run.begin(calibrated)
-        print(receipts.essence(run.receipt()), flush=True)
-        if scenario.timeline:
-            last_s = scenario.timeline[-1].at_s
-            say(f"the timeline runs for {last_s:g} s here; Ctrl-C brings back what was before")
-            run.play()
-        run.end()
-    except KeyboardInterrupt:
+        with sigterm_as_interrupt():
+            run.begin(calibrated)
+            print(receipts.essence(run.receipt()), flush=True)
+            if scenario.timeline:
+                last_s = scenario.timeline[-1].at_s
+                say(f"the timeline runs for {last_s:g} s here; Ctrl-C brings back what was before")
+                run.play()
+            run.end()
+    except KeyboardInterrupt as interrupt:
         with _undisturbed():
-            run.end(cut_short=signal.Signals(ended_by or signal.SIGINT).name)
+            run.end(cut_short=number_of(interrupt).name)
             if run.before.kept:
                 restore(run.before)
                 say("what was before is in effect again")
-        return 128 + (ended_by or signal.SIGINT)
+        return 128 + number_of(interrupt)
     except LabError as error:
         with _undisturbed():
             run.end(cut_short="" if isinstance(error, Refused) else error.cause)
             if run.before.kept:
                 restore(run.before)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
     receipt = run.receipt()
     if scenario.timeline:
         print(receipts.headline(receipt))

@@ -11,7 +11,6 @@ shows what there is).
 import contextlib
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,16 +28,13 @@ from lab.experiments.plan import Cell, Experiment
 from lab.experiments.progress import Progress
 from lab.experiments.runs import FAILED, INVALID, MEASURED, REFUSED, Run
 from lab.experiments.site import ClientRun, Site, alone
+from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.say import say
 from lab.scenario import Link, Scenario
 from lab.sidecars import Refused
 
 DONE = (MEASURED, REFUSED)
 """What is not measured again when a run goes on."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the same way out as Ctrl-C."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,10 +68,10 @@ def run_experiment(experiment: Experiment) -> int:
     run = _run_to_go_on_with(experiment)
     status = 0
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             conduct(experiment, run)
     except KeyboardInterrupt as interrupt:
-        status = 143 if isinstance(interrupt, Terminated) else 130
+        status = 128 + number_of(interrupt)
         say("stopped; what was measured is kept, and the same command goes on with the rest")
     except LabError as error:
         status = 1
@@ -210,18 +206,6 @@ def _run_to_go_on_with(experiment: Experiment) -> Run:
     return Run.created(
         experiment, {"began": datetime.now(UTC).isoformat(timespec="seconds")} | facts
     )
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    def interrupt(number: int, frame: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _minutes(seconds: float) -> str:

@@ -101,6 +101,18 @@ class Lab:
         """Run ``python3 -m lab COMMAND`` as the Makefile does, with these settings given to it."""
         return self._run([sys.executable, "-m", "lab", command], settings or {}, check)
 
+    def start(self, command: str, settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+        """Start ``python3 -m lab COMMAND`` in a process group of its own, to be interrupted."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab", command],
+            cwd=ROOT,
+            env=self._environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a plain ``docker compose`` as a user would after ``make up``."""
         argv = ["docker", "compose", "--project-name", self.project]
@@ -261,12 +273,10 @@ class Lab:
     def _run(
         self, argv: list[str], settings: dict[str, str], check: bool
     ) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-        own = {"COMPOSE_PROJECT_NAME": self.project, "LAB_ENV_FILE": str(self.environment_file)}
         finished = subprocess.run(
             argv,
             cwd=ROOT,
-            env=kept | own | settings,
+            env=self._environment(settings),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -278,6 +288,11 @@ class Lab:
                 f"{argv} ended with {finished.returncode}\n{finished.stdout}{finished.stderr}"
             )
         return finished
+
+    def _environment(self, settings: dict[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        own = {"COMPOSE_PROJECT_NAME": self.project, "LAB_ENV_FILE": str(self.environment_file)}
+        return kept | own | settings
 
 
 def _is_setting(name: str) -> bool:

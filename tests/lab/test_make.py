@@ -93,19 +93,7 @@ def test_a_network_that_cannot_be_had_stops_make_up_with_the_reason_and_leaves_n
 @pytest.mark.any_kernel
 def test_an_interrupted_make_up_can_be_taken_down(tmp_path: Path) -> None:
     lab = Lab(engine(), tmp_path / "settings.env", {})
-    environment = os.environ | {
-        "COMPOSE_PROJECT_NAME": lab.project,
-        "LAB_ENV_FILE": str(lab.environment_file),
-        **{name.upper() + "_PORT": "0" for name in PORTS},
-    }
-    starting = subprocess.Popen(
-        [sys.executable, "-m", "lab", "up"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    starting = lab.start("up", {name.upper() + "_PORT": "0" for name in PORTS})
     try:
         eventually(lambda: len(lab.containers()) >= 2, "make up has begun", 60)
         os.killpg(starting.pid, signal.SIGINT)

@@ -1,11 +1,14 @@
 """``make up UDP_DIR=path``: a student's server in place of ours."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker.errors
 import pytest
 
-from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine
+from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine, eventually
 
 pytestmark = pytest.mark.any_kernel
 
@@ -91,3 +94,29 @@ def test_a_program_that_cannot_serve_says_why_and_the_lab_stays_as_it_was(
     assert said in refused.stderr
     assert own_lab.environment_file.read_text() == kept
     assert own_lab.client("clock", "--count", "1").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_while_it_waits_for_a_program_make_up_goes_back_to_ours(
+    own_lab: Lab, tmp_path: Path, number: signal.Signals
+) -> None:
+    own_lab.make("up")
+    tmp_path.chmod(0o755)
+    (tmp_path / "server.py").write_text("print('I think', flush=True)\nimport time; time.sleep(99)")
+    (tmp_path / "lab.toml").write_text('[clock-server]\ncommand = "python3 server.py"\n')
+    starting = own_lab.start("up", {"CLOCK_DIR": str(tmp_path)})
+    eventually(lambda: b"I think" in _log(own_lab), "the program runs", 60)
+    os.killpg(starting.pid, number)
+    assert starting.wait(60) != 0
+    if number != signal.SIGKILL:
+        assert str(tmp_path) not in own_lab.environment_file.read_text()
+    own_lab.make("up")
+    assert str(tmp_path) not in own_lab.environment_file.read_text()
+    assert own_lab.client("clock", "--count", "1").returncode == 0
+
+
+def _log(lab: Lab) -> bytes:
+    try:
+        return bytes(lab.container("clock").logs())
+    except (AssertionError, docker.errors.APIError):  # it is just being replaced
+        return b""
