@@ -4,18 +4,24 @@ The sidecar runs as a process in the server's namespace, as its container does. 
 ``ip``, ``tc`` and ``nft``; the test is skipped, or fails by LAB_REQUIRE, where they are missing.
 """
 
+import concurrent.futures
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -26,67 +32,83 @@ SERVER, CLIENT, PORT = "192.0.2.1", "192.0.2.2", 5000  # RFC 5737: for documenta
 TARGETS = {"from_server": CLIENT, "to_server": SERVER}
 DEADLINE_S = 20.0
 
-# Counts the datagrams that arrive at argv[1] until its standard input ends and nothing is left.
-RECEIVER = f"""
-import socket, sys, threading
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-count = 0
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    s.bind((sys.argv[1], {PORT}))
-    s.settimeout(0.3)
-    print("ready", flush=True)
-    while True:
+CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33
+"""Linux's numbers (sched.h, socket.h): Python does not name them, nor setns before 3.12."""
+
+# Loads the sidecar once, and runs each command in a fork of itself: on an emulated processor,
+# starting Python and importing takes ten times as long as what the command does.
+RESIDENT = """
+import json, os, sys, traceback
+from services.netem.__main__ import main
+print("ready", flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if not child:
+        status = 70
         try:
-            s.recv(100)
-            count += 1
-        except TimeoutError:
-            if over.is_set():
-                break
-print(count)
+            for descriptor, path in enumerate(order["files"]):
+                os.dup2(os.open(path, os.O_RDWR), descriptor)
+            status = main(order["arguments"])
+        except SystemExit as ended:
+            status = ended.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
-# Sends datagrams to argv[1], argv[2] of them, or until its standard input ends; prints how many,
-# and errors.
-SENDER = f"""
-import socket, sys, threading, time
-over = threading.Event()
-limit = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-if not limit:
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-sent = errors = 0
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-    while not over.is_set() and (not limit or sent < limit):
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """Put this thread into a namespace meanwhile; sockets made here stay in it."""
+    with open("/proc/thread-self/ns/net") as own, open(f"/run/netns/{namespace}") as other:
+        _enter(other)
         try:
-            s.sendto(b"x", (sys.argv[1], {PORT}))
-        except OSError:
-            errors += 1
-        sent += 1
-        if sent % 20 == 0:
-            time.sleep(0.002)
-print(sent, errors)
-"""
+            yield
+        finally:
+            _enter(own)
 
-TCP_RECEIVER = f"""
-import socket, sys
-with socket.create_server((sys.argv[1], {PORT})) as s:
-    s.settimeout(20)
-    print("ready", flush=True)
-    c, _ = s.accept()
-    with c:
-        c.settimeout(20)
-        count = 0
-        while data := c.recv(65536):
-            count += len(data)
-print(count)
-"""
 
-TCP_SENDER = f"""
-import socket, sys
-with socket.create_connection((sys.argv[1], {PORT}), 20) as s:
-    s.sendall(bytes(int(sys.argv[2])))
-"""
+def _enter(namespace: TextIO) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace.fileno(), CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class Resident:
+    """The sidecar's program, waiting in a namespace for one command after the other."""
+
+    def __init__(self, namespace: str) -> None:
+        argv = ["ip", "netns", "exec", namespace, sys.executable, "-c", RESIDENT]
+        self._process = subprocess.Popen(
+            argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._orders, self._statuses = self._process.stdin, self._process.stdout
+        assert self._statuses.readline() == "ready\n"
+
+    def run(self, arguments: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder, name) for name in ("in", "out", "err")]
+            for file, content in zip(files, (stdin, "", ""), strict=True):
+                file.write_text(content, encoding="utf-8")
+            order = {"arguments": list(arguments), "files": [str(file) for file in files]}
+            print(json.dumps(order), file=self._orders, flush=True)
+            status = int(self._statuses.readline())
+            _, out, err = (file.read_text(encoding="utf-8") for file in files)
+        return subprocess.CompletedProcess(list(arguments), status, out, err)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
 
 
 @dataclass
@@ -124,7 +146,22 @@ class Namespaces:
 
     def sidecar(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command of the sidecar to its end, whatever its exit status."""
+        return self._resident.run([*self._settings_option(), *arguments], "")
+
+    def sidecar_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Do the same in a process of its own, as beside other commands."""
         return self.run(*self._sidecar_argv(), *arguments, check=False)
+
+    @functools.cached_property
+    def _resident(self) -> Resident:
+        return Resident(self.server)
+
+    def close(self) -> None:
+        """End what waits in the namespaces, and take them away."""
+        if "_resident" in self.__dict__:
+            self._resident.close()
+        for namespace in (self.server, self.client):
+            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
 
     def set(self, words: str, direction: str = "from_server") -> dict[str, Any]:
         """Change one direction and return the receipt; fail when it is refused."""
@@ -140,9 +177,8 @@ class Namespaces:
 
     def apply(self, document: object) -> subprocess.CompletedProcess[str]:
         """Give the sidecar a JSON document for both directions, whatever its exit status."""
-        return self.run(
-            *self._sidecar_argv(), "apply", "--json", check=False, stdin=json.dumps(document)
-        )
+        arguments = [*self._settings_option(), "apply", "--json"]
+        return self._resident.run(arguments, json.dumps(document))
 
     def show(self) -> dict[str, Any]:
         """Return the receipt of what is in effect."""
@@ -174,73 +210,121 @@ class Namespaces:
 
         It returns how many were sent, how many of the sends failed, how many arrived.
         """
-        with self._receiver(direction) as arrived:
-            argv = self._sender_argv(direction)
-            with subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            ) as sender:
+        over = threading.Event()
+        with (
+            self._receiver(direction) as receiver,
+            self._sender(direction) as sender,
+            concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="traffic") as pool,
+        ):
+            sending = pool.submit(_send, sender, over.is_set)
+            receiving = pool.submit(_count, receiver, sending.done)
 
-                def end() -> tuple[int, int, int]:
-                    said, _ = sender.communicate(timeout=DEADLINE_S)
-                    sent, errors = map(int, said.split())
-                    return sent, errors, arrived()
+            def end() -> tuple[int, int, int]:
+                over.set()
+                return (*sending.result(DEADLINE_S), receiving.result(DEADLINE_S))
 
-                try:
-                    yield end
-                finally:
-                    sender.kill()
+            try:
+                yield end
+            finally:
+                over.set()
 
     def send(self, count: int, direction: str = "from_server") -> tuple[int, int]:
         """Send ``count`` datagrams that way; return send errors and arrivals."""
-        with self._receiver(direction) as arrived:
-            argv = self._sender_argv(direction, str(count))
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
-            return int(done.stdout.split()[1]), arrived()
+        with self._receiver(direction) as receiver, self._sender(direction) as sender:
+            # The receiver's buffer holds them all.
+            sent, errors = _send(sender, lambda: False, count)
+            assert sent == count
+            return errors, _count(receiver, lambda: True)
 
     def transfer(self, size: int, direction: str = "from_server") -> None:
         """Send ``size`` bytes that way, over TCP."""
-        namespace = self.client if direction == "from_server" else self.server
-        argv = self._argv((sys.executable, "-c", TCP_RECEIVER, TARGETS[direction]), namespace)
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as receiver:
-            try:
-                assert receiver.stdout is not None
-                assert receiver.stdout.readline() == "ready\n"
-                source = self.server if direction == "from_server" else self.client
-                program = (sys.executable, "-c", TCP_SENDER, TARGETS[direction], str(size))
-                self.run(*program, namespace=source)
-                assert int(receiver.stdout.read()) == size
-            finally:
-                receiver.kill()
+        source, target = self._ends(direction)
+        with inside(target):
+            listener = socket.create_server((TARGETS[direction], PORT))
+        with (
+            listener,
+            concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="transfer") as pool,
+        ):
+            listener.settimeout(DEADLINE_S)
+            received = pool.submit(_take_all, listener)
+            with inside(source):
+                connection = socket.create_connection((TARGETS[direction], PORT), DEADLINE_S)
+            with connection:
+                connection.sendall(bytes(size))
+            assert received.result(DEADLINE_S) == size
+
+    def _ends(self, direction: str) -> tuple[str, str]:
+        """Return the namespaces where what goes that way comes from, and goes to."""
+        ends = (self.server, self.client)
+        return ends if direction == "from_server" else ends[::-1]
 
     @contextlib.contextmanager
-    def _receiver(self, direction: str) -> Iterator[Callable[[], int]]:
-        namespace = self.client if direction == "from_server" else self.server
-        argv = self._argv((sys.executable, "-c", RECEIVER, TARGETS[direction]), namespace)
-        with subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as receiver:
-            assert receiver.stdout is not None
-            assert receiver.stdout.readline() == "ready\n"
+    def _receiver(self, direction: str) -> Iterator[socket.socket]:
+        with inside(self._ends(direction)[1]):
+            receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with receiver:
+            receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+            receiver.bind((TARGETS[direction], PORT))
+            receiver.settimeout(0.3)
+            yield receiver
 
-            def arrived() -> int:
-                said, _ = receiver.communicate(timeout=DEADLINE_S)
-                return int(said)
-
-            try:
-                yield arrived
-            finally:
-                receiver.kill()
-
-    def _sender_argv(self, direction: str, *arguments: str) -> list[str]:
-        namespace = self.server if direction == "from_server" else self.client
-        program = (sys.executable, "-c", SENDER, TARGETS[direction], *arguments)
-        return self._argv(program, namespace)
+    @contextlib.contextmanager
+    def _sender(self, direction: str) -> Iterator[socket.socket]:
+        with inside(self._ends(direction)[0]):
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sender:
+            sender.connect((TARGETS[direction], PORT))
+            yield sender
 
     def _argv(self, argv: Sequence[str], namespace: str = "") -> list[str]:
         return ["ip", "netns", "exec", namespace or self.server, *argv]
 
     def _sidecar_argv(self) -> tuple[str, ...]:
-        return (sys.executable, "-m", "services.netem", "--settings", str(self.settings))
+        return (sys.executable, "-m", "services.netem", *self._settings_option())
+
+    def _settings_option(self) -> tuple[str, str]:
+        return ("--settings", str(self.settings))
+
+
+def _send(
+    sender: socket.socket, over: Callable[[], bool], limit: int | None = None
+) -> tuple[int, int]:
+    """Send ``limit`` datagrams, or until it is over; return how many, and how many failed."""
+    sent = errors = 0
+    while not over() and sent != limit:
+        try:
+            sender.send(b"x")
+        except ConnectionRefusedError:  # about one before: nobody listens there any more
+            pass
+        except OSError:
+            errors += 1
+        sent += 1
+        if sent % 20 == 0:
+            time.sleep(0.002)
+    return sent, errors
+
+
+def _count(receiver: socket.socket, over: Callable[[], bool]) -> int:
+    """Return how many datagrams came, when it is over and nothing came for a while."""
+    count = 0
+    while True:
+        try:
+            receiver.recv(100)
+            count += 1
+        except TimeoutError:
+            if over():
+                return count
+
+
+def _take_all(listener: socket.socket) -> int:
+    """Take one connection; return how many bytes came."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(DEADLINE_S)
+        count = 0
+        while data := connection.recv(65536):
+            count += len(data)
+        return count
 
 
 def eventually(look: Callable[[], bool], what: str) -> None:
@@ -277,8 +361,7 @@ def made(settings: Path) -> Iterator[Namespaces]:
             _ip("-n", namespace, "neighbour", "add", address, *mac)
         yield pair
     finally:
-        for namespace in (pair.server, pair.client):
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+        pair.close()
 
 
 def _ip(*words: str) -> str:

@@ -52,7 +52,7 @@ def test_a_change_never_leaves_the_interface_without_old_or_new(
         for _ in range(6):
             pair.set("loss random 100%", direction)
         sent, errors, arrived = end()
-    assert sent > 500
+    assert sent > 100
     assert (errors, arrived) == (0, 0)
 
 
@@ -63,7 +63,7 @@ def test_a_change_loses_no_packet_by_itself(pair: Namespaces, direction: str) ->
         for words in ("off", "loss 0%", "loss 0%", "off", "loss random 0%"):
             pair.set(words, direction)
         sent, errors, arrived = end()
-    assert sent > 500
+    assert sent > 100
     assert (errors, arrived) == (0, sent)
 
 
@@ -307,6 +307,6 @@ def test_run_ends_when_its_interface_has_gone(pair: Namespaces) -> None:
 
 def test_changes_at_the_same_time_come_one_after_the_other(pair: Namespaces) -> None:
     with concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="set") as pool:
-        done = list(pool.map(lambda n: pair.sidecar("set", f"loss {n}%"), range(10, 16)))
+        done = list(pool.map(lambda n: pair.sidecar_process("set", f"loss {n}%"), range(10, 16)))
     assert [each.returncode for each in done] == 6 * [0]
     assert pair.sidecar("check").returncode == 0

@@ -1,8 +1,10 @@
 """What the sidecar does on a kernel with netem, in the kernel itself."""
 
+import contextlib
 import json
 import signal
-import sys
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from services.netem.readback import DIRECTIONS, IFB, nft_chain
 from tests.binomial import accepted
-from tests.netem.namespaces import ROOT, Namespaces, made
+from tests.netem.namespaces import ROOT, SERVER, Namespaces, inside, made
 from tests.requirements_gate import missing
 
 both_directions = pytest.mark.parametrize("direction", DIRECTIONS)
@@ -70,7 +72,7 @@ def test_a_hundred_changes_lose_no_packet(pair: Namespaces, direction: str) -> N
             for words in ("loss 0%", "loss random 0%", "off", "default"):
                 pair.set(words, direction)
         sent, errors, arrived = end()
-    assert sent > 5000
+    assert sent > 1000
     assert (errors, arrived) == (0, sent)
 
 
@@ -114,13 +116,10 @@ def test_a_delay_towards_the_server_is_one_way(pair: Namespaces) -> None:
 
 def _round_trip_s(pair: Namespaces) -> float:
     """Connect by TCP to a port where nothing listens: one packet there, one back."""
-    program = (
-        "import socket, time\n"
-        "started = time.monotonic()\n"
-        "try: socket.create_connection(('192.0.2.1', 9), 5)\n"
-        "except ConnectionRefusedError: print(time.monotonic() - started)"
-    )
-    return float(pair.run(sys.executable, "-c", program, namespace=pair.client).stdout)
+    started = time.monotonic()
+    with inside(pair.client), contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection((SERVER, 9), 5)
+    return time.monotonic() - started
 
 
 def test_what_tcp_hands_over_in_one_piece_comes_in_as_packets(pair: Namespaces) -> None:
