@@ -120,6 +120,7 @@ _AUTHORITY = re.compile(
 # RFC 3986 also bars [ ] ^ ` { | } from paths and queries, but browsers send some of them bare
 # (WHATWG URL, percent-encode sets), and they are no danger here.
 _BARRED_IN_TARGET = re.compile(r"[\"#<>\\]|%(?![0-9A-Fa-f]{2})")
+_HALF_LINE_END = re.compile(rb"\r(?=[^\n])|(?<!\r)\n")
 _HTTP_0_9 = re.compile(r"GET [!-~]+")
 _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FIELD_SAFE = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -292,10 +293,11 @@ class RequestReader:
             self._skip_empty_lines()
         end = buffer.find(b"\r\n\r\n", self._searched, MAX_HEAD_BYTES)
         if end < 0:
-            # Only a first byte, an end of line or a length can prove a fault.
+            # Only a first byte, an end of line (or half of one) or a length can prove a fault.
             if (
                 not self._searched
                 or buffer.find(b"\n", self._searched) >= 0
+                or buffer.find(b"\r", self._searched) >= 0
                 or self._searched < MAX_REQUEST_LINE_BYTES <= len(buffer)
                 or len(buffer) >= MAX_HEAD_BYTES
             ):
@@ -408,14 +410,13 @@ class ChunkedDecoder:
     def _take_line(self, buffer: bytearray) -> bytes | None:
         limit = MAX_HEAD_BYTES - self._trailer_bytes if self._in_trailer else MAX_CHUNK_LINE_BYTES
         end = buffer.find(b"\n", 0, limit)
+        _check_line_ends(buffer[: end + 1 if end >= 0 else limit])
         if end < 0:
             if len(buffer) < limit:
                 return None
             if self._in_trailer:
                 raise ProtocolError(431, "The trailer fields after the body are too long.")
             raise ProtocolError(400, "The line with the size of a chunk is too long.")
-        if end == 0 or buffer[end - 1] != 0x0D:
-            raise _bare_line_feed()
         line = bytes(buffer[: end - 1])
         del buffer[: end + 1]
         if self._in_trailer:
@@ -434,6 +435,7 @@ def check_unfinished_head(head: bytearray) -> None:
     if head[0] not in _TOKEN_BYTES:
         raise _not_a_request(head[0])
     line_end = head.find(b"\n", 0, MAX_REQUEST_LINE_BYTES)
+    _check_line_ends(head[: line_end + 1 if line_end >= 0 else MAX_REQUEST_LINE_BYTES])
     if line_end < 0:
         if len(head) >= MAX_REQUEST_LINE_BYTES:
             if b" " not in head[:MAX_REQUEST_LINE_BYTES]:
@@ -442,10 +444,8 @@ def check_unfinished_head(head: bytearray) -> None:
                 414, f"The request line is longer than {MAX_REQUEST_LINE_BYTES} bytes."
             )
         return
-    if head[line_end - 1] != 0x0D:
-        raise _bare_line_feed()
     parse_request_line(bytes(head[: line_end - 1]))
-    _check_line_ends(bytes(head[line_end + 1 : MAX_HEAD_BYTES]))
+    _check_line_ends(head[line_end + 1 : MAX_HEAD_BYTES])
     if len(head) >= MAX_HEAD_BYTES:
         raise ProtocolError(431, f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.")
 
@@ -552,14 +552,23 @@ def _field_fault(line: str) -> str:
         return "There is white space between a field's name and the colon."
     if _FIELD_NAME.fullmatch(name) is None:
         return "A field's name has a character that is not allowed there."
-    if "\r" in value:
-        return "A field's value has a carriage return without a line feed."
     return "A field's value has a control character."
 
 
-def _check_line_ends(lines: bytes) -> None:
-    if lines.count(b"\n") != lines.count(b"\r\n"):
+def _check_line_ends(octets: bytes | bytearray) -> None:
+    """Raise the ProtocolError of the first half of a line end, if there is one.
+
+    A carriage return that comes last is none yet.
+    """
+    ends = octets.count(b"\r\n")
+    if octets.count(b"\n") == ends == octets.count(b"\r") - octets.endswith(b"\r"):
+        return  # many times as fast as the search
+    half = _HALF_LINE_END.search(octets)
+    if half is None:
+        return
+    if half[0] == b"\n":
         raise _bare_line_feed()
+    raise ProtocolError(400, "There is a carriage return without a line feed after it.")
 
 
 def _bare_line_feed() -> ProtocolError:

@@ -96,6 +96,18 @@ def test_nothing_is_read_after_connection_close() -> None:
     assert (len(requests), requests[0].keep_alive, fault) == (1, False, None)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\rHost: lab\r\r",
+        b"GET / HTTP/1.1\r\nHost: lab\rX",
+        b"GET / HTTP/1.1\r\nHost: lab\r\r",
+    ],
+)
+def test_half_a_line_end_is_a_fault_without_waiting_for_the_rest(head: bytes) -> None:
+    assert status(head) == 400
+
+
 def test_nothing_is_read_after_a_fault() -> None:
     reader = RequestReader()
     reader.feed(b"nonsense\r\n\r\n" + GET)
@@ -384,7 +396,8 @@ def test_chunked_body_is_joined_and_the_next_request_found() -> None:
         (b'5;x="\\"\\\\;\xff"\r\nhello\r\n0\r\n\r\n', None),
         (b"000000000000000005\r\nhello\r\n", 400),  # 18 digits: more than any size has
         (b"5\nhello\r\n", 400),
-        (b"5\rhello", None),  # not yet a line; the next test has the line
+        (b"5\r", None),
+        (b"5\rhello", 400),
         (b"5\r\nhelloo\r\n", 400),
         (b"5\r\nhell\r\n0\r\n\r\n", 400),
         (b"5\r\nhello\n0\r\n\r\n", 400),
