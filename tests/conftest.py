@@ -19,10 +19,12 @@ hypothesis.settings.load_profile("lab")
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Say what belongs together where tests run side by side (``--dist loadgroup``).
 
-    One lab for all tests that need one; a module's containers for its own tests.
+    One lab for all tests that need one, and one for those of netem; a module's containers for its
+    own tests.
     """
     if "lab" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("lab"))
+        netem = item.path.parent.name == "netem"
+        item.add_marker(pytest.mark.xdist_group("lab of netem" if netem else "lab"))
     elif item.path.parent.name != "netem":  # each of those has a namespace of its own
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 

@@ -283,8 +283,11 @@ class Conversation:
 
 
 def _lead_ns() -> int:
-    """Return by how much the wall clock leads the monotonic one: it changes if one is set."""
-    return min(time.time_ns() - time.monotonic_ns() for _ in range(9))
+    """Return by how much the wall clock leads the monotonic one: it changes if one is set.
+
+    The wall clock is read first, so that a pause between the two makes the lead smaller.
+    """
+    return max(time.time_ns() - time.monotonic_ns() for _ in range(9))
 
 
 def _tell(what: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 import socket
 
+import pytest
+
 from tests.lab.driver import Lab
 
 
@@ -22,6 +24,7 @@ def test_a_second_client_is_served_while_the_first_is_idle(lab: Lab) -> None:
         assert "T" in ask(first)
 
 
+@pytest.mark.any_kernel
 def test_the_client_finds_the_servers_injected_offset_within_its_bound(lab: Lab) -> None:
     document = lab.client_json("clock", "--count", "5", "--interval", "0.05")
     summary = document["summary"]

@@ -3,6 +3,8 @@
 import http.client
 import socket
 
+import pytest
+
 from tests.lab.driver import Lab
 
 
@@ -45,6 +47,7 @@ def test_each_connection_has_a_thread_of_its_own(lab: Lab) -> None:
             connection.close()
 
 
+@pytest.mark.any_kernel
 def test_http_client_shows_status_fields_body_and_timing(lab: Lab) -> None:
     shown = lab.client("http")
     assert shown.returncode == 0, shown

@@ -186,7 +186,8 @@ def test_a_path_damaged_in_mid_run_is_mended_and_the_receipt_shows_when(
     assert pair.sidecar("check").returncode == 1
     with pair.running("") as process:
         assert process.stdout is not None
-        assert "clients to server: loss 30% (netem" in process.stdout.readline()
+        line = process.stdout.readline()
+        assert "clients to server: loss 30% (netem" in line, process.communicate(timeout=10)
         after = pair.show()
     assert after["verdict"] == "in effect"
     since = [receipt["directions"]["to_server"]["since"] for receipt in (before, after)]

@@ -1,6 +1,7 @@
 """udp-client's round trips against a capture of the same packets, through a network with delays."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from tests.netem.namespaces import ROOT, SERVER, Namespaces, eventually, made
 from tests.requirements_gate import missing
 
 PORT, COUNT = 1234, 200
+AGREE_WITHIN_S = 150e-6 if os.environ.get("LAB_EMULATED") else 50e-6
+"""The capture stamps a packet on its way out a little before the network driver does; an emulated
+processor takes 60 us from one to the other."""
 
 # Prints the kernel's stamp, in nanoseconds, and the direction of every ping's packet on eth0.
 CAPTURE = """
@@ -83,7 +87,7 @@ def measured(pair: Namespaces) -> tuple[list[float], list[float]]:
 
 def test_without_delay_round_trips_are_those_of_the_capture(pair: Namespaces) -> None:
     told, captured = measured(pair)
-    assert abs(statistics.median(told) - statistics.median(captured)) < 50e-6
+    assert abs(statistics.median(told) - statistics.median(captured)) < AGREE_WITHIN_S
 
 
 def test_with_50_ms_and_10_ms_of_jitter_the_mean_is_that_of_the_capture(pair: Namespaces) -> None:
@@ -91,7 +95,7 @@ def test_with_50_ms_and_10_ms_of_jitter_the_mean_is_that_of_the_capture(pair: Na
         missing("netem", "this kernel has none; make test-vm")
     pair.set("delay 50ms 10ms")
     told, captured = measured(pair)
-    assert abs(statistics.fmean(told) - statistics.fmean(captured)) < 50e-6
+    assert abs(statistics.fmean(told) - statistics.fmean(captured)) < AGREE_WITHIN_S
     # Uniform over 40 to 60 ms; 200 of them average to within 5 sigma / sqrt(200) = 2 ms, and an
     # emulated processor adds its own.
     assert 0.048 < statistics.fmean(told) < 0.060
