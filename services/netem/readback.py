@@ -56,6 +56,9 @@ IFB = "lab-in"
 BLOCK = 2208
 """8a0 in hexadecimal: marks the ingress qdisc as the lab's, for its handle is always ffff:."""
 REDIRECTED = ("ip", "ipv6")
+GONE = "*"
+"""What tc shows for a device that is there no more: the filter outlives it, and loses packets."""
+
 REDIRECT_WORDS = (
     *("u32", "match", "u32", "0", "0"),
     *("action", "mirred", "egress", "redirect", "dev", IFB),
@@ -284,7 +287,10 @@ def _troubles_of_ifb(
 
 
 def _redirected(rules: Iterable[Mapping[str, Any]], interface: str) -> tuple[list[str], list[str]]:
-    """Return the protocols that the lab's filters redirect, and a sentence for other filters."""
+    """Return what the lab's filters redirect, and a sentence for other filters.
+
+    What they redirect is a protocol each, marked where the device has been taken away.
+    """
     redirected, foreign = [], []
     for rule in rules:
         options = rule.get("options", {})
@@ -301,8 +307,9 @@ def _redirected(rules: Iterable[Mapping[str, Any]], interface: str) -> tuple[lis
                         "to_dev": str() as target,
                     }
                 ],
-            } if target == IFB and rule["protocol"] in REDIRECTED:
-                redirected.append(rule["protocol"])
+            } if target in (IFB, GONE) and rule["protocol"] in REDIRECTED:
+                protocol = rule["protocol"]
+                redirected.append(protocol if target == IFB else f"{protocol}, to nowhere")
             case _:
                 name = f"{rule['kind']} {rule['protocol']} pref {rule['pref']}"
                 foreign.append(f"the filter {name} on the ingress of {interface} is not the lab's")

@@ -219,6 +219,16 @@ def test_every_change_to_a_redirection_is_noticed() -> None:
             assert missing_in(HALF, INCOMING, redirects=changed) != [], path
 
 
+def test_filters_outlive_their_device_and_are_still_the_labs() -> None:
+    """As tc 6.15 shows it after ``ip link del lab-in``."""
+    orphans = json.loads(json.dumps(REDIRECTS).replace('"lab-in"', '"*"'))
+    found = shown([NOQUEUE, INGRESS], links=[LINK], redirects=orphans)
+    assert found.foreign == []
+    assert (found.has_redirects, found.is_redirected) == (True, False)
+    named = missing_in(HALF, [NOQUEUE, INGRESS], links=[LINK], redirects=orphans)
+    assert "there is no device lab-in" in " ".join(named)
+
+
 def test_a_device_of_that_name_and_another_kind_is_not_the_labs() -> None:
     dummy = IFB | {"linkinfo": {"info_kind": "dummy"}}
     found = shown(INCOMING, links=[LINK, dummy])
