@@ -1,5 +1,6 @@
 """Fixtures of the layers with containers: a lab of its own, under a project name of its own."""
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -14,6 +15,15 @@ collect_ignore = ["submissions"]
 # The same examples in every run, and no time limit on one: a loaded machine is no failed test.
 hypothesis.settings.register_profile("lab", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("lab")
+
+
+def pytest_configure() -> None:
+    """Let programs under test be interrupted also where this runs in a shell's background.
+
+    A shell without job control has such programs ignore Ctrl-C, and they hand that down.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

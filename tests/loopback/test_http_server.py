@@ -468,7 +468,7 @@ def test_2000_slow_clients_at_once_keep_nobody_waiting_and_leave_nothing(server:
                     assert receive_answer(fresh).status == 200
             assert time.monotonic() - started < 2, "20 new clients, 100 ms each at most"
         at_rest(server)
-        assert descriptors(server) == before
+        wait_until(lambda: descriptors(server) == before, "every descriptor is closed")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -487,7 +487,7 @@ def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
                     connection.sendall(stream)
         at_rest(server)
-        assert descriptors(server) == before
+        wait_until(lambda: descriptors(server) == before, "every descriptor is closed")
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         resident_kib.append(int(re.search(r"VmRSS:\s*(\d+)", status)[1]))  # type: ignore[index]
     assert resident_kib[2] - resident_kib[0] < 512, "120 connections, 4 KiB each would be 480"
