@@ -182,8 +182,7 @@ class Run:
             if output.size + len(piece) > MAX_OUTPUT_BYTES:
                 if not output.overflowed:
                     output.overflowed = True
-                    with suppress(docker.errors.APIError):
-                        self._container.kill()
+                    _kill_aside(self._container)
                 continue
             output.size += len(piece)
             output.pieces.append((time.monotonic() - self._started, piece))
@@ -315,6 +314,20 @@ class Submission:
         return Run(container, program)
 
 
+def _kill_aside(container: Any) -> None:
+    """Kill a container whose output this thread has to go on reading.
+
+    The engine answers when the container has ended, which it has when all its output is taken: to
+    wait for that answer instead of reading would be for ever.
+    """
+
+    def kill() -> None:
+        with suppress(docker.errors.APIError, OSError):  # 404, 409: it has ended; a time-out
+            container.kill()
+
+    threading.Thread(target=kill, name="kill", daemon=True).start()
+
+
 def close_socket(taken: Any) -> None:
     """Close a socket that the Docker SDK took out of a response, and that response."""
     for each in (getattr(taken, "_response", None), taken):
@@ -357,9 +370,9 @@ def _bounded_exec(container: Any, command: str, timeout_s: float) -> tuple[str, 
     too_long = threading.Event()
 
     def give_up() -> None:
-        too_long.set()
-        with suppress(docker.errors.APIError):
-            container.kill()
+        if not too_long.is_set():
+            too_long.set()
+            _kill_aside(container)
 
     timer = threading.Timer(timeout_s, give_up)
     timer.start()
@@ -367,10 +380,10 @@ def _bounded_exec(container: Any, command: str, timeout_s: float) -> tuple[str, 
     try:
         for _, piece in frames_iter(stream, tty=False):
             size += len(piece)
-            if size > MAX_OUTPUT_BYTES:
+            if size <= MAX_OUTPUT_BYTES:
+                said.append(piece)
+            else:
                 give_up()
-                break
-            said.append(piece)
     finally:
         timer.cancel()
         close_socket(stream)

@@ -12,7 +12,8 @@ Orders::
         sends each datagram again until it is answered; tells {"event": "tried", "number",
         "source", "tries", "answer"} (answer null: none)
     {"op": "send", "host", "port", "datagrams": [...], "sizes": [...], "stay_s": 0}
-        sends them, stays for a while, and closes its socket
+        sends them, stays for a while, and closes its socket; with no time to stay, each comes from
+        a client of its own, which has gone before an answer can come
 """
 
 import select
@@ -35,10 +36,12 @@ def main() -> None:
         case "try":
             _try(target, given)
         case "send":
-            with _socket() as sock:
+            stay_s = given.get("stay_s", 0.0)
+            with _socket() as staying:
                 for data in _datagrams(given):
-                    _send(sock, data, target)
-                time.sleep(given.get("stay_s", 0.0))
+                    with _socket() as leaving:
+                        _send(staying if stay_s else leaving, data, target)
+                time.sleep(stay_s)
             tell("sent")
 
 
