@@ -333,6 +333,15 @@ def _take_all(listener: socket.socket) -> int:
         return count
 
 
+def backlog_drops() -> int:
+    """Return how many packets found a processor's queue for received ones full, since the start.
+
+    A cable between two namespaces ends in that queue (Documentation/networking/scaling.rst).
+    """
+    lines = Path("/proc/net/softnet_stat").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1], 16) for line in lines)
+
+
 def eventually(look: Callable[[], bool], what: str) -> None:
     """Wait until ``look`` is true; fail after the deadline."""
     end = time.monotonic() + DEADLINE_S

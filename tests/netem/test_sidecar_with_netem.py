@@ -12,7 +12,7 @@ import pytest
 
 from services.netem.readback import DIRECTIONS, IFB, nft_chain
 from tests.binomial import accepted
-from tests.netem.namespaces import ROOT, SERVER, Namespaces, inside, made
+from tests.netem.namespaces import ROOT, SERVER, Namespaces, backlog_drops, inside, made
 from tests.requirements_gate import missing
 
 both_directions = pytest.mark.parametrize("direction", DIRECTIONS)
@@ -67,13 +67,17 @@ def test_what_a_read_back_never_shows_is_said(pair: Namespaces) -> None:
 @both_directions
 def test_a_hundred_changes_lose_no_packet(pair: Namespaces, direction: str) -> None:
     """Between no impairment and one that does nothing, the path comes and goes each time."""
+    before = backlog_drops()
     with pair.traffic(direction) as end:
         for _ in range(25):
             for words in ("loss 0%", "loss random 0%", "off", "default"):
                 pair.set(words, direction)
         sent, errors, arrived = end()
     assert sent > 1000
-    assert (errors, arrived) == (0, sent)
+    # What the cable between the namespaces loses on a machine without time is no fault of a change.
+    full = backlog_drops() - before
+    assert errors == 0
+    assert sent - full <= arrived <= sent, f"{sent - arrived} lost, {full} of them by the cable"
 
 
 @both_directions
