@@ -119,11 +119,17 @@ def test_a_delay_towards_the_server_is_one_way(pair: Namespaces) -> None:
 
 
 def _round_trip_s(pair: Namespaces) -> float:
-    """Connect by TCP to a port where nothing listens: one packet there, one back."""
-    started = time.monotonic()
-    with inside(pair.client), contextlib.suppress(ConnectionRefusedError):
-        socket.create_connection((SERVER, 9), 5)
-    return time.monotonic() - started
+    """Connect by TCP to a port where nothing listens: one packet there, one back.
+
+    The quickest of three: an emulated processor was seen to stop for two seconds.
+    """
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        with inside(pair.client), contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection((SERVER, 9), 5)
+        times.append(time.monotonic() - started)
+    return min(times)
 
 
 def test_what_tcp_hands_over_in_one_piece_comes_in_as_packets(pair: Namespaces) -> None:
