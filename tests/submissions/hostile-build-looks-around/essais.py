@@ -2,7 +2,7 @@ import os
 import socket
 
 reussi = []
-for hote in ("1.1.1.1", "172.17.0.1", "deb.debian.org"):
+for hote in ("1.1.1.1", "172.17.0.1", "example.com"):
     try:
         socket.create_connection((hote, 80), 0.3)
         reussi.append(hote)
