@@ -99,6 +99,17 @@ def servers() -> Iterator[StartServer]:
         server.process.wait(5)
 
 
+def start_client(module: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start ``python -m MODULE ...``; both of its outputs are pipes."""
+    return subprocess.Popen(
+        python(module, *arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run_client(
     module: str, *arguments: str, timeout_s: float = 60.0
 ) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -23,7 +22,7 @@ from clients.clock.conversation import Conversation
 from clients.clock.estimate import Sample, estimate
 from clients.clock.steady import SteadyClock
 from services.clock.protocol import EXACT_QUESTION, rfc3339
-from tests.loopback.conftest import ROOT, StartServer, python, run_client
+from tests.loopback.conftest import StartServer, run_client, start_client
 
 TIMEOUT_S = 5.0
 S = 1_000_000_000
@@ -489,13 +488,8 @@ def test_a_name_that_is_none_is_one_line_and_exit_1(capsys: pytest.CaptureFixtur
 
 def test_ctrl_c_prints_the_summary_so_far_and_exits_130(start_server: StartServer) -> None:
     server = start_server("services.clock")
-    with subprocess.Popen(
-        python("clients.clock", "--host", "127.0.0.1", "--port", str(server.port)) + ["--count=99"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    place = ("--host", "127.0.0.1", "--port", str(server.port))
+    with start_client("clients.clock", *place, "--count=99") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)

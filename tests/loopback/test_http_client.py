@@ -3,14 +3,13 @@
 import json
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.loopback.conftest import ROOT, Server, python, run_client, servers
+from tests.loopback.conftest import Server, run_client, servers, start_client
 
 MODULE = "clients.http"
 
@@ -138,13 +137,7 @@ def test_https_is_wrong_usage_and_says_so() -> None:
 
 
 def test_ctrl_c_prints_the_summary_so_far_and_exits_130(server: Server) -> None:
-    with subprocess.Popen(
-        python(MODULE, url(server), "--count", "100", "--interval", "30s"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as client:
+    with start_client(MODULE, url(server), "--count", "100", "--interval", "30s") as client:
         assert client.stdout is not None
         assert client.stdout.readline().startswith("fetch 1: ")
         client.send_signal(signal.SIGINT)
@@ -156,13 +149,7 @@ def test_ctrl_c_prints_the_summary_so_far_and_exits_130(server: Server) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--count", "3"), ("--json",)])
 def test_a_reader_that_leaves_is_no_traceback(server: Server, options: tuple[str, ...]) -> None:
-    with subprocess.Popen(
-        python(MODULE, url(server), *options),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as client:
+    with start_client(MODULE, url(server), *options) as client:
         assert client.stdout is not None
         client.stdout.close()
         assert client.stderr is not None

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from services.udp.protocol import Ping, confirm, find_ping
-from tests.loopback.conftest import ROOT, StartServer, python, run_client
+from tests.loopback.conftest import ROOT, StartServer, python, run_client, start_client
 from tests.loopback.udp_in_thread import ServerThread, run_client_here
 
 MODULE = "clients.udp"
@@ -254,22 +254,12 @@ def test_wrong_usage_is_status_2_and_one_line(arguments: tuple[str, ...], compla
     assert done.stderr.count("\n") == 1
 
 
-def start_client(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        python(MODULE, *arguments),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_with_the_summary_so_far(
     start_server: StartServer, number: signal.Signals, status: int
 ) -> None:
     server = start_server("services.udp", "--drop", "0")
-    with start_client("--port", str(server.port), "--interval", "1h") as client:
+    with start_client(MODULE, "--port", str(server.port), "--interval", "1h") as client:
         assert client.stdout is not None
         shown = ""
         while "answered in" not in shown:  # lines come at once, also through a pipe
@@ -286,7 +276,7 @@ def test_an_interrupted_document_is_whole_and_says_so(
 ) -> None:
     asked = threading.Event()
     port = foreign_server(lambda sock, datagram, who: asked.set())
-    with start_client("--port", str(port), "--timeout", "1h", "--json") as client:
+    with start_client(MODULE, "--port", str(port), "--timeout", "1h", "--json") as client:
         assert asked.wait(5)
         client.send_signal(signal.SIGINT)
         shown, _ = client.communicate(timeout=5)
@@ -341,7 +331,7 @@ def test_host_and_port_come_from_the_environment(serve: Serve) -> None:
 
 def test_output_cut_off_by_its_reader_is_no_traceback(start_server: StartServer) -> None:
     server = start_server("services.udp", "--drop", "0")
-    with start_client("--port", str(server.port), "--interval", "50ms") as client:
+    with start_client(MODULE, "--port", str(server.port), "--interval", "50ms") as client:
         assert client.stdout is not None
         client.stdout.close()
         assert client.stderr is not None
@@ -391,7 +381,7 @@ def test_a_server_restarted_in_mid_run_is_not_taken_for_a_network_that_loses(
 ) -> None:
     server = serve("--drop-schedule", "1,2")
     with start_client(
-        "--port", str(server.port), *QUICK, "--count", "2", "--interval", "0.5s", "--json"
+        MODULE, "--port", str(server.port), *QUICK, "--count", "2", "--interval", "0.5s", "--json"
     ) as client:
         server.wait_for("answered")
         server.stop()
