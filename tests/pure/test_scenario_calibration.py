@@ -21,6 +21,7 @@ from lab.calibration import (
 )
 from lab.chance import at_least, share_interval
 from lab.scenario import DIRECTIONS, all_scenarios, meaning
+from services.netem import respond
 from services.netem.impairment import parse
 from services.netem.respond import Order
 from tests.pure.netem_probes import observed
@@ -271,3 +272,20 @@ def test_a_slow_rate_gets_fewer_probes_and_an_absurd_one_no_train() -> None:
     assert plan(parse(["rate", "256kbit"])).count < 500
     assert plan(parse(["rate", "1kbit"])).trains == 0
     assert plan(parse(["delay", "10s", "limit", "20"])).interval_ns >= 1e8
+
+
+def test_a_pause_between_reading_the_two_clocks_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading takes a microsecond; between two of them the machine stops for 8 ms."""
+    now_ns = 0
+    reads = 0
+
+    def read(lead_ns: int) -> int:
+        nonlocal now_ns, reads
+        reads += 1
+        now_ns += 8_000_000 if reads == 6 else 1000
+        return now_ns + lead_ns
+
+    lead_ns = 1_700_000_000_000_000_000
+    monkeypatch.setattr("time.time_ns", lambda: read(lead_ns))
+    monkeypatch.setattr("time.monotonic_ns", lambda: read(0))
+    assert abs(respond._lead_ns() - lead_ns) <= 1000
