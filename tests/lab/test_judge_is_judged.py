@@ -1,8 +1,8 @@
 """The judge is judged: every program in tests/submissions gets the verdicts that it deserves.
 
-``expected.toml`` says which; a difference in either direction fails. All of them take a quarter of
-an hour on two processors, so ``make test`` judges one correct submission and a broken program of
-each kind, and CI, with ``LAB_REQUIRE=judge``, the whole table.
+``expected.toml`` says which; a difference in either direction fails. All of them take half an
+hour on two processors, so ``make test`` judges one correct submission and a broken program of each
+kind, and ``LAB_REQUIRE=judge make test`` the whole table.
 """
 
 import json

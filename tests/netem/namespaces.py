@@ -131,13 +131,13 @@ class Namespaces:
         return f"{self.name}-c"
 
     def run(
-        self, *argv: str, namespace: str = "", check: bool = True, stdin: str = ""
+        self, *argv: str, namespace: str = "", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the server's namespace, or another, to its end."""
         done = subprocess.run(
             self._argv(argv, namespace),
             cwd=ROOT,
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
