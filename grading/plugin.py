@@ -139,16 +139,22 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena | None]:
 @pytest.fixture
 def judge(request: pytest.FixtureRequest, arena: Arena | None) -> Judge:
     """What the check tells its steps and verdict."""
-    program = request.module.PROGRAM
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")
-    made = Judge(f"{program}.{name}", program)
-    request.node.stash[_KEY] = made
+    made: Judge = request.node.stash[_KEY]
     if arena is None:
         made.finding.verdict = NOT_SUBMITTED
         raise Reached(made.finding)
     request.node.stash[_ARENA] = arena
     request.node.stash[_BEGUN] = time.time()
     return made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have a judge before anything fails: what keeps a check from beginning is a finding, too."""
+    program = getattr(getattr(item, "module", None), "PROGRAM", None)
+    if isinstance(item, pytest.Function) and isinstance(program, str):
+        name = item.originalname.removeprefix("test_").replace("_", "-")
+        item.stash[_KEY] = Judge(f"{program}.{name}", program)
 
 
 _KEY = pytest.StashKey[Judge]()
@@ -174,10 +180,9 @@ def pytest_runtest_makereport(
     elif isinstance(error, BuildFailed):
         finding.verdict, finding.observed = FAILED, str(error)
         finding.output, error.output = error.output, ""  # the first finding tells it, once
-        finding.expected = "The build command makes the program, with nothing to be fetched."
-        finding.hint = "Run the build command in a fresh copy of your folder, without a network."
+        finding.expected, finding.hint = error.expected, error.hint
         finding.mistake = "does not build"
-    elif isinstance(error, GradingError | LabError | docker.errors.APIError | OSError):
+    elif isinstance(error, GradingError | LabError | docker.errors.DockerException | OSError):
         finding.verdict, finding.observed = INVALID, str(error)
     elif not isinstance(error, Reached):
         finding.verdict = INVALID

@@ -67,11 +67,21 @@ def confinement(image: str) -> dict[str, Any]:
 
 
 class BuildFailed(GradingError):
-    """The submission's own build command failed: that is its fault; ``output`` is what it said."""
+    """The submission does not build: that is its fault; ``output`` is what the build said."""
+
+    expected = "The build command makes the program, with nothing to be fetched."
+    hint = "Run the build command in a fresh copy of your folder, without a network."
 
     def __init__(self, reason: str, output: str) -> None:
         super().__init__(reason)
         self.output = output
+
+
+class ImageFailed(BuildFailed):
+    """The submission's own Dockerfile does not build."""
+
+    expected = "The Dockerfile makes an image, from nothing but the folder and what it fetches."
+    hint = "Run docker build in a fresh copy of your folder."
 
 
 @dataclass
@@ -234,9 +244,9 @@ class Submission:
             )
         except docker.errors.BuildError as error:
             said = "".join(str(line.get("stream", "")) for line in error.build_log)
-            return BuildFailed(f"the {OWN_IMAGE} does not build: {error.msg}", said[-4000:])
+            return ImageFailed(f"the {OWN_IMAGE} does not build: {error.msg}", said[-4000:])
         except docker.errors.APIError as error:
-            return BuildFailed(f"the {OWN_IMAGE} does not build: {error.explanation}", "")
+            return ImageFailed(f"the {OWN_IMAGE} does not build: {error.explanation}", "")
         return tag
 
     def volume_for(self, program: Program) -> str:

@@ -4,8 +4,16 @@ from grading.plugin import (
     arena,
     judge,
     pytest_runtest_makereport,
+    pytest_runtest_setup,
     submission,
     submission_manifest,
 )
 
-__all__ = ["arena", "judge", "pytest_runtest_makereport", "submission", "submission_manifest"]
+__all__ = [
+    "arena",
+    "judge",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "submission",
+    "submission_manifest",
+]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from grading import rubric
 from grading.sandbox import LABEL
 from lab import pcapng
 from lab.settings import image
@@ -100,3 +101,15 @@ def test_a_dockerfile_that_does_not_build_is_the_submissions_fault(tmp_path: Pat
     assert done.returncode == 1, done.stdout + done.stderr
     assert "the Dockerfile does not build" in done.stdout
     assert "nothing-of-that-name" in done.stdout
+
+
+def test_what_keeps_a_check_from_beginning_is_a_finding_too(tmp_path: Path) -> None:
+    """The engine goes away between the beginning of a grading and its checks."""
+    verdicts = tmp_path / "verdicts.json"
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "grading.plugin", "-p", "no:cacheprovider"]
+    argv += ["tests/checks", f"--submission={MINIMAL}", f"--verdicts={verdicts}"]
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False)
+    findings = json.loads(verdicts.read_text())["findings"]
+    assert {finding["check"] for finding in findings} == set(rubric.load().entries)
+    assert {finding["verdict"] for finding in findings} == {"invalid"}
