@@ -6,7 +6,7 @@ export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE REQUESTS RUN
 
 .DEFAULT_GOAL := help
 .PHONY: help up down netem scenario where reset experiment report capture ladder logs shell doctor
-.PHONY: test test-vm grade grade-class bench fuzz lint clean
+.PHONY: test test-judge test-vm grade grade-class bench fuzz lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ doctor: ## what this machine has and lacks for the lab, with remedies
 
 test: ## every test layer that this machine can run; ARGS="-k clock" for some
 	@$(LAB) test $(ARGS)
+
+test-judge: ## the judge itself: every program of tests/submissions gets what it deserves (ARGS)
+	@$(LAB) test-judge $(ARGS)
 
 test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13 machine
 	@$(PYTHON) -m lab.vm test -- $(ARGS)

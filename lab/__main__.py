@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lab import compose, conditions, impairment, lifecycle, where
 from lab.engine import ensure_engine
@@ -13,8 +14,12 @@ from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
 
 FAST_LAYERS = ("tests/pure", "tests/loopback")
-CONTAINER_WORKERS = str(min(4, max(2, os.cpu_count() or 2)))
-"""Processes for the layers with containers: each has one lab at most."""
+JUDGE_LAYERS = ("tests/checks", "tests/judge")
+"""The checks on the lab's own programs, and the judge on those of tests/submissions."""
+
+SIDE_BY_SIDE = ("-n", str(min(4, max(2, os.cpu_count() or 2))), "--dist", "loadgroup")
+"""How layers with containers run: they wait for them most of the time, so that even two processors
+run some of it at once. Each process has one lab at most (tests/conftest.py)."""
 
 SHELL_SCRIPTS = (
     ".ci/run",
@@ -38,6 +43,7 @@ def main(arguments: list[str]) -> int:
         "logs": _logs,
         "shell": _shell,
         "test": _test,
+        "test-judge": _test_judge,
         "grade": _grade,
         "grade-class": _grade_class,
         "bench": _bench,
@@ -126,15 +132,34 @@ def _test(arguments: list[str]) -> int:
     lifecycle.build()
     python = ensure_venv(("core", "browser", "report"))
     ensure_browser()
-    # What needs only processes runs on all processors at once. What needs containers waits for
-    # them most of the time, so that even two processors run some of it side by side.
-    fast = ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS]
-    rest = ["-n", CONTAINER_WORKERS, "--dist", "loadgroup"]
-    rest += [f"--ignore={layer}" for layer in FAST_LAYERS]
-    runs = [arguments] if arguments else [fast, rest]
-    argv = [str(python), "-m", "pytest"]
-    statuses = [subprocess.run([*argv, *run], cwd=ROOT, check=False).returncode for run in runs]
-    return max(statuses)
+    if _names_paths(arguments):
+        return _pytest(python, arguments)
+    not_judge = [f"--ignore={layer}" for layer in JUDGE_LAYERS]
+    if arguments:
+        return _pytest(python, [*not_judge, *arguments])
+    # What needs only processes runs on all processors at once.
+    fast = _pytest(python, ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS])
+    not_fast = [f"--ignore={layer}" for layer in FAST_LAYERS]
+    return max(fast, _pytest(python, [*SIDE_BY_SIDE, *not_judge, *not_fast]))
+
+
+def _test_judge(arguments: list[str]) -> int:
+    from lab.venv import ensure_venv
+
+    os.environ.setdefault("LAB_TAG", "test")
+    ensure_engine()
+    lifecycle.build()
+    layers = () if _names_paths(arguments) else JUDGE_LAYERS
+    return _pytest(ensure_venv(), [*SIDE_BY_SIDE, *layers, *arguments])
+
+
+def _names_paths(pytest_arguments: Sequence[str]) -> bool:
+    return any(argument.startswith("tests/") for argument in pytest_arguments)
+
+
+def _pytest(python: Path, arguments: Sequence[str]) -> int:
+    argv = [str(python), "-m", "pytest", *arguments]
+    return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
 
 def _grade(arguments: list[str]) -> int:

@@ -1,7 +1,6 @@
 """What a test needs from the machine, and whether its absence is a skip or a failure.
 
 ``LAB_REQUIRE=docker,browser,netem`` names what must be there: then a missing one fails the test.
-``judge`` is no part of the machine but time: with it, every submission of the table is judged.
 """
 
 import os
@@ -9,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-REQUIREMENTS = ("docker", "browser", "netem", "root", "pypi", "load-tools", "tshark", "judge")
+REQUIREMENTS = ("docker", "browser", "netem", "root", "pypi", "load-tools", "tshark")
 
 
 def missing(requirement: str, reason: str) -> NoReturn:

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 _SHOWN = re.findall(r"^\$ (.+)\n((?:(?!\$ |```).*\n)*)", README, re.MULTILINE)
 COMMANDS = [command for command, _ in _SHOWN]
 OUTPUT = {command: output.splitlines() for command, output in _SHOWN if output}
-RUN_BY_CI = {"make test", "make test-vm", "make lint"}
+RUN_BY_CI = {"make test", "make test-judge", "make test-vm", "make lint"}
 """Each is a line of .ci/run; a test that ran them would run itself."""
 
 

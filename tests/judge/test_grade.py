@@ -7,16 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from grading import rubric
 from grading.sandbox import LABEL
 from lab import pcapng
 from lab.settings import image
 from tests.lab.driver import ROOT, engine
 from tests.requirements_gate import missing
-
-pytestmark = pytest.mark.any_kernel
 
 MINIMAL = ROOT / "tests" / "submissions" / "correct-minimal"
 

@@ -30,8 +30,6 @@ from grading.sandbox import (
 from lab.settings import ROOT
 from tests.lab.driver import engine, eventually
 
-pytestmark = pytest.mark.any_kernel
-
 FOLDERS = ROOT / "tests" / "submissions"
 BOUND_S = 20.0
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.class_room import BAD, GOOD, INVALID, ClassRoom
+from tests.judge.class_room import BAD, GOOD, INVALID, ClassRoom
 from tests.lab.driver import ROOT, eventually
-
-pytestmark = pytest.mark.any_kernel
 
 HANGS = 'echo $$ > "$NOTES/pid"; trap "" INT TERM; while :; do sleep 1; done\n'
 STOPPABLE = (
