@@ -13,7 +13,10 @@ from lab.experiments import site
 from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
 
-FAST_LAYERS = ("tests/pure", "tests/loopback")
+FAST_LAYERS = ("tests/loopback", "tests/pure")
+"""What needs only processes: first what waits for them most of the time, then what only computes,
+so that the processors are never idle."""
+
 JUDGE_LAYERS = ("tests/checks", "tests/judge")
 """The checks on the lab's own programs, and the judge on those of tests/submissions."""
 
@@ -137,8 +140,8 @@ def _test(arguments: list[str]) -> int:
     not_judge = [f"--ignore={layer}" for layer in JUDGE_LAYERS]
     if arguments:
         return _pytest(python, [*not_judge, *arguments])
-    # What needs only processes runs on all processors at once.
-    fast = _pytest(python, ["-n", "auto", "--dist", "worksteal", *FAST_LAYERS])
+    processes = str((os.cpu_count() or 2) * 3 // 2)
+    fast = _pytest(python, ["-n", processes, "--dist", "worksteal", *FAST_LAYERS])
     not_fast = [f"--ignore={layer}" for layer in FAST_LAYERS]
     return max(fast, _pytest(python, [*SIDE_BY_SIDE, *not_judge, *not_fast]))
 
