@@ -17,6 +17,9 @@ FAST_LAYERS = ("tests/loopback", "tests/pure")
 """What needs only processes: first what waits for them most of the time, then what only computes,
 so that the processors are never idle."""
 
+ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
+"""How those run."""
+
 JUDGE_LAYERS = ("tests/checks", "tests/judge")
 """The checks on the lab's own programs, and the judge on those of tests/submissions."""
 
@@ -140,8 +143,7 @@ def _test(arguments: list[str]) -> int:
     not_judge = [f"--ignore={layer}" for layer in JUDGE_LAYERS]
     if arguments:
         return _pytest(python, [*not_judge, *arguments])
-    processes = str((os.cpu_count() or 2) * 3 // 2)
-    fast = _pytest(python, ["-n", processes, "--dist", "worksteal", *FAST_LAYERS])
+    fast = _pytest(python, [*ALL_AT_ONCE, *FAST_LAYERS])
     not_fast = [f"--ignore={layer}" for layer in FAST_LAYERS]
     return max(fast, _pytest(python, [*SIDE_BY_SIDE, *not_judge, *not_fast]))
 

@@ -1,9 +1,22 @@
 """``make netem``: a running lab's network changes, stays changed, and never lies about it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.binomial import accepted
 from tests.lab.driver import DEFAULT_NETWORK, Lab
+from tests.netem.namespaces import backlog_drops
+
+# In one process: what takes time is not to be the starting of a hundred of them.
+A_HUNDRED_CHANGES = """
+from services.netem.__main__ import main
+for number in range(50):
+    for direction in ("from_server", "to_server"):
+        status = main(["set", "--direction", direction, "--json", ("off", "loss 0%")[number % 2]])
+        if status:
+            raise SystemExit(status)
+"""
 
 
 def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
@@ -93,6 +106,23 @@ def test_a_plain_compose_run_after_a_change_changes_nothing(network: Lab) -> Non
     network.client("udp", "--count", "1")
     assert {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()} == before
     assert network.direction("udp")["asked"] == "loss 20%"
+
+
+def test_a_hundred_changes_on_a_running_lab_lose_no_packet(network: Lab) -> None:
+    network.netem("udp", "off")
+    before = backlog_drops()
+    sent = answered = 0
+    with ThreadPoolExecutor(1, thread_name_prefix="changes") as pool:
+        argv = ["python3", "-c", A_HUNDRED_CHANGES]
+        changes = pool.submit(network.container("udp-netem").exec_run, argv)
+        while not changes.done():
+            answered += network.exchange(500, port=network.faithful_port).answered
+            sent += 500
+        done = changes.result()
+    assert done.exit_code == 0, done.output.decode()
+    assert done.output.count(b'"verdict": "in effect"') == 100
+    # What a machine without time loses at the end of a cable is no fault of a change.
+    assert sent - (backlog_drops() - before) <= answered <= sent
 
 
 def test_an_unknown_service_is_named(lab: Lab) -> None:
