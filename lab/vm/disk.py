@@ -41,9 +41,11 @@ _SYSTEM = ("systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "ca-certif
 
 PACKAGES = {
     # What "make test-vm" needs: an engine, tools that look at a network, pytest and its plugins.
+    # Of the engine's two runtimes crun, which is in C: runc's start takes Go's, twice, each time
+    # (guest/etc/docker/daemon.json).
     "lab": (
         *_SYSTEM,
-        "docker.io", "docker-cli", "docker-compose", "docker-buildx", "containerd",
+        "docker.io", "crun", "docker-cli", "docker-compose", "docker-buildx", "containerd",
         "iptables", "nftables", "iproute2", "iputils-ping", "tcpdump", "netcat-openbsd", "curl",
         "procps", "git", "make",
         "python3", "python3-venv", "python3-pytest", "python3-pytest-timeout",
