@@ -1,1 +1,1 @@
-"""The judge, from a submission to its feedback, on real programs: ``make test-judge``."""
+"""Other people's programs, judged and tried in the lab: ``make test-judge``."""

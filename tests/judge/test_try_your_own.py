@@ -10,8 +10,6 @@ import pytest
 
 from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine, eventually
 
-pytestmark = pytest.mark.any_kernel
-
 SUBMISSIONS = ROOT / "tests/submissions"
 OURS = {"UDP_DIR": str(SUBMISSIONS / "correct-classes"),
         "CLOCK_DIR": str(SUBMISSIONS / "correct-procedural"),
