@@ -21,7 +21,7 @@ ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
 """How those run."""
 
 JUDGE_LAYERS = ("tests/checks", "tests/judge")
-"""Other people's programs: the checks (on the lab's own), the judge, and such programs in the lab."""
+"""Other people's programs: the checks (here on our own), the judge, and such programs in a lab."""
 
 SIDE_BY_SIDE = ("-n", str(min(4, max(2, os.cpu_count() or 2))), "--dist", "loadgroup")
 """How layers with containers run: they wait for them most of the time, so that even two processors
