@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,9 +29,15 @@ _QEMU_MINIMUM = (8,)
 
 _COLOURS = {"ok": "\033[32m", "warning": "\033[33m", "failed": "\033[31m"}
 
-# Says "netem" and "nftables", each if the kernel takes it.
+# Says "netem", "incoming" and "nftables", each if the kernel takes it.
 _PROBE = """
-tc qdisc add dev lo root netem loss 1% && echo netem
+tc qdisc add dev lo root handle 1: prio && tc qdisc add dev lo parent 1:1 netem loss 1% &&
+echo netem
+ip link add probe type ifb && ip link set probe up && tc qdisc add dev lo ingress &&
+tc filter add dev lo parent ffff: protocol ip u32 match u32 0 0 \\
+    action mirred egress redirect dev probe &&
+tc qdisc add dev probe root handle 1: tbf rate 1gbit burst 1mb latency 1s &&
+tc qdisc add dev probe parent 1:1 netem loss 1% && echo incoming
 nft add table netdev probe &&
 nft add chain netdev probe out '{ type filter hook egress device lo priority 0; }' &&
 nft add rule netdev probe out numgen random mod 100 '<' 20 drop && echo nftables
@@ -59,6 +65,8 @@ class Impairment:
     netem: bool | None
     nftables: bool | None
     how: str
+    incoming: bool | None = None
+    """Whether netem can also be put to what comes in (ifb, act_mirred, cls_u32, sch_tbf)."""
 
 
 def run() -> int:
@@ -138,6 +146,15 @@ def impairment_check(found: Impairment, system: System) -> Check:
     """Can this kernel degrade the network, and how much of it?"""
     kernel = f"kernel {found.kernel}"
     asked = f"(asked {found.how})"
+    if found.netem and found.incoming is False:
+        return Check(
+            "netem",
+            "warning",
+            f"{kernel} has it {asked}, but not for what comes in: towards the servers only loss"
+            " works, delay and the rest do not",
+            "sudo modprobe -a ifb sch_ingress act_mirred cls_u32 sch_tbf; "
+            "make test-vm runs the lab on a kernel that has them",
+        )
     if found.netem:
         return Check("netem", "ok", f"{kernel} has it {asked}")
     remedy = how_to_get_netem(found.kernel, system)
@@ -265,7 +282,7 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
             confined = ["--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
             argv = ["docker", "run", "--rm", *confined, image, "sh", "-c", _PROBE]
             said = output_of(argv).out
-            return Impairment(kernel, "netem" in said, "nftables" in said, "in a container")
+            return _impairment_of(said, kernel, "in a container")
     if platform.system() != "Linux" or not (engine.is_local(host) or "/user/" in host):
         return Impairment(kernel, None, None, "")
     if (
@@ -273,8 +290,8 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         and output_of(["unshare", "--map-root-user", "--net", "true"]).status == 0
     ):
         said = output_of(["unshare", "--map-root-user", "--net", "sh", "-c", _PROBE]).out
-        nftables = "nftables" in said if find_program("nft") else None
-        return Impairment(kernel, "netem" in said, nftables, "in a network namespace")
+        found = _impairment_of(said, kernel, "in a network namespace")
+        return found if find_program("nft") else replace(found, nftables=None)
     return Impairment(
         kernel,
         _first_known(
@@ -283,6 +300,12 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         built_in("NETFILTER_EGRESS", _configuration(kernel)),
         "for its modules",
     )
+
+
+def _impairment_of(said: str, kernel: str, how: str) -> Impairment:
+    """Return what the probe has found out."""
+    known = said.split()
+    return Impairment(kernel, "netem" in known, "nftables" in known, how, "incoming" in known)
 
 
 def module_there(kernel: str, name: str, root: Path = Path("/")) -> bool | None:

@@ -27,6 +27,12 @@ def test_a_second_make_up_changes_nothing(lab: Lab) -> None:
     assert {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()} == before
 
 
+def test_make_doctor_says_of_the_kernel_what_the_sidecars_do(lab: Lab) -> None:
+    said = lab.make("doctor", check=False).stdout
+    (netem,) = (line for line in said.splitlines() if line.split()[1] == "netem")
+    assert netem.startswith("ok") == (lab.direction("udp")["mechanism"] == "netem"), netem
+
+
 @pytest.mark.any_kernel
 def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_path: Path) -> None:
     with Lab.started(engine(), tmp_path, {"UDP_DROP_SCHEDULE": "1"}) as second:

@@ -67,6 +67,13 @@ def test_a_kernel_with_netem_is_ok() -> None:
     assert (check.status, check.remedy) == ("ok", "")
 
 
+def test_a_kernel_that_cannot_shape_what_comes_in_is_told_apart() -> None:
+    check = impairment_check(Impairment("6.1", True, True, "here", incoming=False), DEBIAN_13)
+    assert check.status == "warning"
+    assert "towards the servers only loss works" in check.text
+    assert "modprobe" in check.remedy
+
+
 def test_a_kernel_without_netem_can_still_lose_packets_by_nftables() -> None:
     check = impairment_check(Impairment("6.1", False, True, "in a container"), DEBIAN_13)
     assert check.status == "warning"
