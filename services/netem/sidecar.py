@@ -63,7 +63,8 @@ class Asked:
     def words_for_tc(self) -> tuple[str, ...]:
         """What tc is given: the limit always (the last one counts), a seed if it knows seeds."""
         limit = ("limit", str(self.impairment.limit)) if self.impairment else ()
-        return (*(self.words if tc_knows_seeds() else without_seed(self.words)), *limit)
+        taken = "seed" not in self.words or tc_knows_seeds()
+        return (*(self.words if taken else without_seed(self.words)), *limit)
 
 
 @dataclass(frozen=True)
@@ -301,6 +302,9 @@ class Sidecar:
         asked = plan.directions[direction]
         if asked.impairment is None:
             return "none"
+        effect = shown.directions[direction]
+        if effect.mechanism == "netem" and effect.path_is_ready:
+            return "netem"  # what is there this kernel can do
         kinds = ("netem", "prio") if direction == FROM_SERVER else ("netem",)
         lacking = {f"sch_{kind}": self._interface.complaint_about(kind) for kind in kinds}
         lacking = {module: complaint for module, complaint in lacking.items() if complaint}

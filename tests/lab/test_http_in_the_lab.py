@@ -18,16 +18,19 @@ def get(lab: Lab, path: str) -> tuple[int, str]:
         connection.close()
 
 
+@pytest.mark.any_kernel
 def test_the_page_says_that_the_web_server_is_working(lab: Lab) -> None:
     status, body = get(lab, "/")
     assert status == 200
     assert "The web server is working." in body
 
 
+@pytest.mark.any_kernel
 def test_another_path_is_not_found(lab: Lab) -> None:
     assert get(lab, "/no-such-page")[0] == 404
 
 
+@pytest.mark.any_kernel
 def test_an_error_while_handling_gives_500_and_the_server_lives(lab: Lab) -> None:
     status, body = get(lab, "/fail")
     assert status == 500
@@ -35,6 +38,7 @@ def test_an_error_while_handling_gives_500_and_the_server_lives(lab: Lab) -> Non
     assert get(lab, "/")[0] == 200
 
 
+@pytest.mark.any_kernel
 def test_each_connection_has_a_thread_of_its_own(lab: Lab) -> None:
     address = ("127.0.0.1", lab.port("http"))
     idle = [socket.create_connection(address, timeout=30) for _ in range(5)]

@@ -12,6 +12,7 @@ from lab.settings import PORTS
 from tests.lab.driver import ROOT, Lab, engine, eventually
 
 
+@pytest.mark.any_kernel
 def test_make_up_shows_address_and_impairment_of_each_server(lab: Lab) -> None:
     shown = lab.make("up").stdout
     assert f"localhost:{lab.port('udp')}/udp" in shown
@@ -21,6 +22,7 @@ def test_make_up_shows_address_and_impairment_of_each_server(lab: Lab) -> None:
     assert "docker compose run --rm udp-client" in shown
 
 
+@pytest.mark.any_kernel
 def test_a_second_make_up_changes_nothing(lab: Lab) -> None:
     before = {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()}
     lab.make("up")

@@ -30,6 +30,7 @@ def test_the_default_is_loss_alone_and_in_effect(lab: Lab) -> None:
         assert (to_server["asked"], to_server["mechanism"]) == ("off", "none")
 
 
+@pytest.mark.any_kernel
 def test_a_change_shows_in_make_netem_and_in_the_traffic(network: Lab) -> None:
     network.changed.add("udp")
     assert network.make_netem("udp", "loss 100%").returncode == 0
@@ -55,6 +56,7 @@ def test_the_other_direction_is_changed_by_name_and_both_are_shown(network: Lab)
     assert network.direction("udp")["counters"]["sent_packets"] == 0, "none reached the server"
 
 
+@pytest.mark.any_kernel
 def test_reset_brings_back_network_and_servers_after_a_crash_and_can_be_repeated(
     network: Lab,
 ) -> None:
@@ -77,6 +79,7 @@ def test_reset_brings_back_network_and_servers_after_a_crash_and_can_be_repeated
     assert {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()} == before
 
 
+@pytest.mark.any_kernel
 def test_an_unknown_direction_is_named(lab: Lab) -> None:
     refused = lab.make_netem("udp", "loss 1%", "upwards")
     assert refused.returncode == 1
@@ -92,7 +95,14 @@ def test_wrong_words_are_refused_with_the_word_and_the_old_setting_stays(network
     assert network.receipt("udp")["verdict"] == "in effect"
 
 
-@pytest.mark.parametrize("service", ["udp", "udp-netem", "udp-net"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param("udp", marks=pytest.mark.any_kernel),
+        pytest.param("udp-netem", marks=pytest.mark.any_kernel),
+        "udp-net",
+    ],
+)
 def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: str) -> None:
     network.netem("udp", "loss 25%")
     network.container(service).restart(timeout=5)
@@ -100,6 +110,7 @@ def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: 
     assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
 
 
+@pytest.mark.any_kernel
 def test_a_plain_compose_run_after_a_change_changes_nothing(network: Lab) -> None:
     network.netem("udp", "loss 20%")
     before = {c.id: c.attrs["State"]["StartedAt"] for c in network.containers()}
@@ -116,8 +127,10 @@ def test_a_hundred_changes_on_a_running_lab_lose_no_packet(network: Lab) -> None
         argv = ["python3", "-c", A_HUNDRED_CHANGES]
         changes = pool.submit(network.container("udp-netem").exec_run, argv)
         while not changes.done():
-            answered += network.exchange(500, port=network.faithful_port).answered
-            sent += 500
+            # An emulated processor was seen to stop for two seconds: what comes late is not lost.
+            exchange = network.exchange(2000, port=network.faithful_port, linger_s=3)
+            answered += exchange.answered
+            sent += 2000
         done = changes.result()
     assert done.exit_code == 0, done.output.decode()
     assert done.output.count(b'"verdict": "in effect"') == 100
@@ -125,6 +138,7 @@ def test_a_hundred_changes_on_a_running_lab_lose_no_packet(network: Lab) -> None
     assert sent - (backlog_drops() - before) <= answered <= sent
 
 
+@pytest.mark.any_kernel
 def test_an_unknown_service_is_named(lab: Lab) -> None:
     refused = lab.make_netem("dns", "loss 1%")
     assert refused.returncode == 1

@@ -8,6 +8,7 @@ import pytest
 from tests.lab.driver import Lab
 
 
+@pytest.mark.any_kernel
 def test_retries_succeed_in_spite_of_the_loss(lab: Lab) -> None:
     # With the default of 16 tries, 1 run in 1,400 gives up on a request; with 32, 1 in 20 million.
     shown = lab.client("udp", "--max-tries", "32")
@@ -16,6 +17,7 @@ def test_retries_succeed_in_spite_of_the_loss(lab: Lab) -> None:
     assert "average" in shown.stdout
 
 
+@pytest.mark.any_kernel
 def test_timeouts_grow_and_the_average_is_that_of_the_samples(lab: Lab) -> None:
     document = lab.client_json("udp", "--count", "12", "--timeout", "0.05", "--interval", "0")
     retried = 0

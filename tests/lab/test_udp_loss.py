@@ -5,6 +5,8 @@ Counts are checked with exact binomial bounds at a false-alarm rate of 1 in 1,00
 
 import re
 
+import pytest
+
 from tests.binomial import accepted
 from tests.lab.driver import Lab
 
@@ -40,6 +42,7 @@ def test_a_first_exchange_does_not_wait_for_lost_address_resolution(network: Lab
     assert network.direction("udp")["counters"]["dropped_packets"] in accepted(30, 0.5)
 
 
+@pytest.mark.any_kernel
 def test_health_checks_take_no_part_in_the_drop(lab: Lab) -> None:
     assert lab.healthy("udp")
     log = lab.container("udp").logs().decode()

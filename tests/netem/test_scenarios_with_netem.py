@@ -1,6 +1,5 @@
 """Scenarios on a kernel that has netem: every shipped one in effect and proven, or caught."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ NEEDS_NETEM = [name for name in all_names() if not named(name).is_loss_alone]
 
 
 @pytest.fixture
-def here(network: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
+def here(network: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
     """The lab as this process's own, on a kernel with netem."""
     mechanism = network.direction("udp")["mechanism"]
     if mechanism != "netem":
@@ -26,8 +25,8 @@ def here(network: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", network.project)
     monkeypatch.setenv("LAB_ENV_FILE", str(network.environment_file))
     monkeypatch.setenv("LAB_RESULTS", str(tmp_path))
-    yield network
-    conditions.default()
+    network.changed.add("udp")  # what these scenarios are about
+    return network
 
 
 def scenario(text: str) -> Scenario:
