@@ -23,9 +23,9 @@ ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
 JUDGE_LAYERS = ("tests/checks", "tests/judge")
 """Other people's programs: the checks (here on our own), the judge, and such programs in a lab."""
 
-SIDE_BY_SIDE = ("-n", str(min(4, max(2, os.cpu_count() or 2))), "--dist", "loadgroup")
-"""How layers with containers run: they wait for them most of the time, so that even two processors
-run some of it at once. Each process has one lab at most (tests/conftest.py)."""
+SIDE_BY_SIDE = ("-n", str(min(4, (os.cpu_count() or 2) + 1)), "--dist", "loadgroup")
+"""How layers with containers run: they wait for them most of the time, so that there may be
+more of them than processors. Each process has one lab at most (tests/conftest.py)."""
 
 SHELL_SCRIPTS = (
     ".ci/run",

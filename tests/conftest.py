@@ -29,12 +29,13 @@ def pytest_configure() -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Say what belongs together where tests run side by side (``--dist loadgroup``).
 
-    One lab for all tests that need one, and one for those of netem; a module's containers for its
-    own tests.
+    One lab for all tests that need one, but one for those of netem, and one for those of scenarios,
+    since each takes long; a module's containers for its own tests.
     """
     if "lab" in getattr(item, "fixturenames", ()):
-        netem = item.path.parent.name == "netem"
-        item.add_marker(pytest.mark.xdist_group("lab of netem" if netem else "lab"))
+        netem, scenario = item.path.parent.name == "netem", item.path.stem.startswith("test_scen")
+        group = "lab of netem" if netem else "lab of scenarios" if scenario else "lab"
+        item.add_marker(pytest.mark.xdist_group(group))
     elif item.path.parent.name != "netem":  # each of those has a namespace of its own
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 

@@ -6,7 +6,7 @@ Statistical bounds have a false-alarm rate of 1 in 1,000,000 each. Bounds on tim
 for an emulated processor, and narrow enough to reject half or double of what was configured.
 """
 
-from statistics import median, quantiles
+from statistics import quantiles
 
 import pytest
 
@@ -33,7 +33,8 @@ def test_delay_is_added_once_to_the_round_trip(network: Lab) -> None:
     delayed = measured(network, "delay 100ms", 60)
     assert delayed.answered == 60
     assert min(delayed.rtt_s) >= 0.1
-    added = median(delayed.rtt_s) - median(plain.rtt_s)
+    # The quickest of each: beside other work an emulated processor takes 50 ms for the median one.
+    added = min(delayed.rtt_s) - min(plain.rtt_s)
     assert 0.095 < added < 0.150, f"{added * 1000:.1f} ms were added"
 
 
