@@ -55,8 +55,9 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
         for command in commands:
             printed = {same_but_for_the_figures(line) for line in _run(lab, shlex.split(command))}
             for line in OUTPUT.get(command, []):
-                # Which causes of loss there were in a run is a matter of chance.
-                if line != "..." and not re.match(r"  (dropped|lost) ", line):
+                # Which causes of loss there were in a run is a matter of chance, and so is whether
+                # two datagrams in a row were answered: 1 run in 30 has one such pair or none.
+                if line != "..." and not re.match(r"  (dropped|lost) |RTT variation", line):
                     assert same_but_for_the_figures(line) in printed, f"{command}: {line}"
     finally:
         lab.make("down")
