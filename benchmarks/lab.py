@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.__main__ import ALL_AT_ONCE, FAST_LAYERS
+from lab.layers import ALL_AT_ONCE, FAST
 from lab.settings import image
 from tests.lab.driver import ROOT, Lab, engine
 
@@ -82,7 +82,7 @@ def _image() -> Row:
 
 
 def _fast_layers() -> Row:
-    argv = [sys.executable, "-m", "pytest", "-q", *ALL_AT_ONCE, *FAST_LAYERS]
+    argv = [sys.executable, "-m", "pytest", "-q", *ALL_AT_ONCE, *FAST]
 
     def run() -> None:
         subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

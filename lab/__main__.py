@@ -6,26 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import compose, conditions, impairment, lifecycle, where
+from lab import compose, conditions, impairment, layers, lifecycle, where
 from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.experiments import site
 from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
-
-FAST_LAYERS = ("tests/loopback", "tests/pure")
-"""What needs only processes: first what waits for them most of the time, then what only computes,
-so that the processors are never idle."""
-
-ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
-"""How those run."""
-
-JUDGE_LAYERS = ("tests/checks", "tests/judge")
-"""Other people's programs: the checks (here on our own), the judge, and such programs in a lab."""
-
-SIDE_BY_SIDE = ("-n", str(min(4, (os.cpu_count() or 2) + 1)), "--dist", "loadgroup")
-"""How layers with containers run: they wait for them most of the time, so that there may be
-more of them than processors. Each process has one lab at most (tests/conftest.py)."""
 
 SHELL_SCRIPTS = (
     ".ci/run",
@@ -138,28 +124,23 @@ def _test(arguments: list[str]) -> int:
     lifecycle.build()
     python = ensure_venv(("core", "browser", "report"))
     ensure_browser()
-    if _names_paths(arguments):
+    if layers.names_paths(arguments):
         return _pytest(python, arguments)
-    not_judge = [f"--ignore={layer}" for layer in JUDGE_LAYERS]
     if arguments:
-        return _pytest(python, [*not_judge, *arguments])
-    fast = _pytest(python, [*ALL_AT_ONCE, *FAST_LAYERS])
-    not_fast = [f"--ignore={layer}" for layer in FAST_LAYERS]
-    return max(fast, _pytest(python, [*SIDE_BY_SIDE, *not_judge, *not_fast]))
+        return _pytest(python, [*layers.without(layers.JUDGE), *arguments])
+    fast = _pytest(python, [*layers.ALL_AT_ONCE, *layers.FAST])
+    rest = layers.without((*layers.FAST, *layers.JUDGE))
+    return max(fast, _pytest(python, [*layers.SIDE_BY_SIDE, *rest]))
 
 
 def _test_judge(arguments: list[str]) -> int:
     from lab.venv import ensure_venv
 
-    os.environ.setdefault("LAB_TAG", "test")
+    os.environ.setdefault("LAB_TAG", "test")  # as above
     ensure_engine()
     lifecycle.build()
-    layers = () if _names_paths(arguments) else JUDGE_LAYERS
-    return _pytest(ensure_venv(), [*SIDE_BY_SIDE, *layers, *arguments])
-
-
-def _names_paths(pytest_arguments: Sequence[str]) -> bool:
-    return any(argument.startswith("tests/") for argument in pytest_arguments)
+    folders = () if layers.names_paths(arguments) else layers.JUDGE
+    return _pytest(ensure_venv(), [*layers.SIDE_BY_SIDE, *folders, *arguments])
 
 
 def _pytest(python: Path, arguments: Sequence[str]) -> int:

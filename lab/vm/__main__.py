@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab import layers
 from lab.errors import LabError
 from lab.vm import machine
 from lab.vm.disk import CACHE, ensure_disk
@@ -18,13 +19,6 @@ TEST_COMMAND = (
     "LAB_REQUIRE=docker,netem,root LAB_NO_INSTALL=1 LAB_EMULATED=1 "
     "python3 -m pytest -p no:cacheprovider --override-ini=filterwarnings=default"
 )
-TEST_FOLDERS = ("tests/lab", "tests/netem")
-"""What ``make test-vm`` runs, less what is marked ``any_kernel``: its result cannot depend on the
-kernel, and an emulated processor takes minutes for it. Arguments of one's own come after these."""
-
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
-"""One lab for all tests that need one (tests/conftest.py); the others beside them."""
-
 EXAMPLES = """
 examples:
   python3 -m lab.vm test
@@ -70,11 +64,11 @@ def shell_line(words: Sequence[str]) -> str:
 
 def pytest_line(pytest_arguments: Sequence[str], colour: bool) -> str:
     """Return the line that runs the tests in the machine: all of them unless paths are given."""
-    own_paths = any(argument.startswith("tests/") for argument in pytest_arguments)
-    folders = () if own_paths else TEST_FOLDERS
     words = ["--color=yes"] if colour else []
-    if not own_paths:
-        words += ["-m", "not any_kernel", *SIDE_BY_SIDE]
+    folders: Sequence[str] = ()
+    if not layers.names_paths(pytest_arguments):
+        folders = layers.MACHINE
+        words += ["-m", "not any_kernel", *layers.side_by_side(machine.CPUS)]
     return f"{TEST_COMMAND} {shlex.join([*words, *folders, *pytest_arguments])}"
 
 

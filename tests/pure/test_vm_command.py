@@ -4,7 +4,8 @@ import shlex
 
 import pytest
 
-from lab.vm.__main__ import TEST_FOLDERS, main, pytest_line, shell_line
+from lab.layers import MACHINE
+from lab.vm.__main__ import main, pytest_line, shell_line
 
 
 def test_one_word_is_a_line_for_the_shell_and_several_are_one_command() -> None:
@@ -13,7 +14,7 @@ def test_one_word_is_a_line_for_the_shell_and_several_are_one_command() -> None:
 
 
 def test_all_folders_are_tested_unless_paths_are_given() -> None:
-    assert pytest_line([], colour=False).endswith(" ".join(TEST_FOLDERS))
+    assert pytest_line([], colour=False).endswith(" ".join(MACHINE))
     some = pytest_line(["tests/netem", "-k", "jitter or loss"], colour=False)
     assert some.endswith(" tests/netem -k 'jitter or loss'")
     assert "tests/lab" not in some

@@ -1,0 +1,37 @@
+"""The test layers, and how each runs: for ``make test``, ``test-judge``, ``test-vm``, ``bench``."""
+
+import os
+from collections.abc import Sequence
+
+FAST = ("tests/loopback", "tests/pure")
+"""What needs only processes: first what waits for them most of the time, then what only computes,
+so that the processors are never idle."""
+
+ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
+"""How those run."""
+
+JUDGE = ("tests/checks", "tests/judge")
+"""Other people's programs: the checks (here on our own), the judge, and such programs in a lab."""
+
+MACHINE = ("tests/lab", "tests/netem")
+"""What ``make test-vm`` runs, less what is marked ``any_kernel``: its result cannot depend on the
+kernel, and an emulated processor takes minutes for it."""
+
+
+def side_by_side(processes: int) -> tuple[str, ...]:
+    """Return pytest's words for layers with containers; a process has one lab at most."""
+    return ("-n", str(processes), "--dist", "loadgroup")
+
+
+SIDE_BY_SIDE = side_by_side(min(4, (os.cpu_count() or 2) + 1))
+"""Containers are waited for most of the time: there may be more processes than processors."""
+
+
+def without(layers: Sequence[str]) -> list[str]:
+    """Return pytest's words that leave layers out."""
+    return [f"--ignore={layer}" for layer in layers]
+
+
+def names_paths(pytest_arguments: Sequence[str]) -> bool:
+    """Return whether the arguments say themselves where the tests are."""
+    return any(argument.startswith("tests/") for argument in pytest_arguments)
