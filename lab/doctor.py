@@ -21,6 +21,7 @@ from lab.errors import LabError
 from lab.packages import decision
 from lab.say import painted
 from lab.system import TIMED_OUT, Output, System, detect, find_program, output_of, version_numbers
+from services.netem.kernel import INGRESS_MODULES
 
 _MEMORY_MIB = 1024
 _DISK_MIB = 2048
@@ -66,7 +67,7 @@ class Impairment:
     nftables: bool | None
     how: str
     incoming: bool | None = None
-    """Whether netem can also be put to what comes in (ifb, act_mirred, cls_u32, sch_tbf)."""
+    """Whether netem can also be put to what comes in: it takes ``INGRESS_MODULES``."""
 
 
 def run() -> int:
@@ -147,12 +148,12 @@ def impairment_check(found: Impairment, system: System) -> Check:
     kernel = f"kernel {found.kernel}"
     asked = f"(asked {found.how})"
     if found.netem and found.incoming is False:
+        works = "nothing works" if found.nftables is False else "loss works, by nftables, no more"
         return Check(
             "netem",
             "warning",
-            f"{kernel} has it {asked}, but not for what comes in: towards the servers only loss"
-            " works, delay and the rest do not",
-            "sudo modprobe -a ifb sch_ingress act_mirred cls_u32 sch_tbf; "
+            f"{kernel} has it {asked}, but not for what comes in: towards the servers {works}",
+            f"sudo modprobe -a {' '.join(INGRESS_MODULES)}; "
             "make test-vm runs the lab on a kernel that has them",
         )
     if found.netem:

@@ -39,6 +39,9 @@ from services.netem.readback import (
 TIMEOUT_S = 10.0
 NO_SUCH_DEVICE = "lab-no-such-dev"
 UNUSED_HANDLE = "8af:"
+INGRESS_MODULES = ("ifb", "sch_ingress", "act_mirred", "cls_u32", "sch_tbf")
+"""What a kernel needs beside netem for what comes in."""
+
 SNMP = Path("/proc/net/snmp")
 
 REMEDY = (

@@ -25,6 +25,7 @@ from services.netem import NetemError, NotOnThisKernel, WrongWords
 from services.netem.changes import Changes
 from services.netem.impairment import Impairment, differences, parse, without_seed, words_of
 from services.netem.kernel import (
+    INGRESS_MODULES,
     REMEDY,
     Interface,
     refuse_wrong_words,
@@ -43,7 +44,7 @@ DEFAULT = "default"
 SOURCE_ENVIRONMENT = "environment"
 SOURCE_RUN_TIME = "make netem"
 
-INGRESS_PATH = "path for what comes in (ifb, sch_ingress, act_mirred, cls_u32, sch_tbf)"
+INGRESS_PATH = f"path for what comes in ({', '.join(INGRESS_MODULES)})"
 
 IN_WORDS = {FROM_SERVER: "server to clients", TO_SERVER: "clients to server"}
 

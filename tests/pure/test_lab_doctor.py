@@ -70,8 +70,10 @@ def test_a_kernel_with_netem_is_ok() -> None:
 def test_a_kernel_that_cannot_shape_what_comes_in_is_told_apart() -> None:
     check = impairment_check(Impairment("6.1", True, True, "here", incoming=False), DEBIAN_13)
     assert check.status == "warning"
-    assert "towards the servers only loss works" in check.text
-    assert "modprobe" in check.remedy
+    assert "towards the servers loss works, by nftables, no more" in check.text
+    assert "modprobe -a ifb " in check.remedy
+    neither = impairment_check(Impairment("6.1", True, False, "here", incoming=False), DEBIAN_13)
+    assert "towards the servers nothing works" in neither.text
 
 
 def test_a_kernel_without_netem_can_still_lose_packets_by_nftables() -> None:
