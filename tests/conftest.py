@@ -33,8 +33,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     since each takes long; a module's containers for its own tests.
     """
     if "lab" in getattr(item, "fixturenames", ()):
-        netem, scenario = item.path.parent.name == "netem", item.path.stem.startswith("test_scen")
-        group = "lab of netem" if netem else "lab of scenarios" if scenario else "lab"
+        own = {"test_scenario_in_the_lab": "lab of scenarios"}
+        netem = item.path.parent.name == "netem"
+        group = "lab of netem" if netem else own.get(item.path.stem, "lab")
         item.add_marker(pytest.mark.xdist_group(group))
     elif item.path.parent.name != "netem":  # each of those has a namespace of its own
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
