@@ -11,25 +11,11 @@ from grading import rubric
 from grading.sandbox import LABEL
 from lab import pcapng
 from lab.settings import image
+from tests.judge.teacher import grade
 from tests.lab.driver import ROOT, engine
 from tests.requirements_gate import missing
 
 MINIMAL = ROOT / "tests" / "submissions" / "correct-minimal"
-
-
-def grade(
-    folder: Path, results: Path, *options: str, **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    words = [os.fspath(folder), "--results", os.fspath(results), *options]
-    return subprocess.run(
-        [sys.executable, "-m", "grading", "grade", *words],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_the_packets_of_each_check_are_kept_as_evidence(tmp_path: Path) -> None:

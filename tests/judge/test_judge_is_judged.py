@@ -5,8 +5,6 @@ hour on two processors: ``make test-judge ARGS="tests/judge -k 'minimal or trave
 """
 
 import json
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from grading import manifest, rubric
+from tests.judge.teacher import grade
 from tests.lab.driver import ROOT, engine
 
 SUBMISSIONS = ROOT / "tests" / "submissions"
@@ -24,7 +23,6 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     for name, verdicts in tomllib.loads((SUBMISSIONS / "expected.toml").read_text()).items()
 }
 AT_ONCE = 2
-LONGEST_S = 600
 
 
 def folders() -> list[str]:
@@ -78,16 +76,7 @@ def gradings(
 
 def judged(name: str, results: Path) -> dict[str, Any]:
     """Judge a submission with the command that a teacher uses, and return its verdicts."""
-    done = subprocess.run(
-        [sys.executable, "-m", "grading", "grade", str(SUBMISSIONS / name)]
-        + ["--results", str(results)],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONGEST_S,
-    )
+    done = grade(SUBMISSIONS / name, results)
     path = results / "verdicts.json"
     assert path.exists(), done.stdout + done.stderr
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

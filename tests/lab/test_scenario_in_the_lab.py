@@ -133,7 +133,6 @@ def test_a_rule_that_stays_away_makes_the_run_invalid(here: Lab, tmp_path: Path)
     assert any("not in effect at the end" in why for why in receipt["because"])
 
 
-@pytest.mark.any_kernel
 def test_another_setting_in_mid_run_makes_the_run_invalid(here: Lab, tmp_path: Path) -> None:
     one = scenario(BOTH_WAYS)
     with conditions.measured(one, tmp_path, exercises=["udp"], calibrated=False) as receipt:
@@ -157,7 +156,6 @@ def test_an_error_in_the_run_is_passed_on_and_the_receipt_tells_it(
     assert "cut short: ZeroDivisionError" in receipt["because"]
 
 
-@pytest.mark.any_kernel
 def test_probes_that_come_in_through_another_interface_are_noticed(here: Lab) -> None:
     name = f"{here.project}-other"
     labels = {"com.docker.compose.project": here.project}
