@@ -13,6 +13,7 @@ import pytest
 
 from lab import calibration, conditions, receipts, sidecars, where
 from lab.errors import LabError
+from lab.say import say
 from lab.scenario import Scenario, named, parsed
 from lab.settings import EXERCISES, SETTINGS
 from lab.where import Cause, Why
@@ -249,8 +250,18 @@ def test_ctrl_c_in_a_timeline_brings_back_what_was_before(
         '[[timeline]]\nat = "2.5s"\nall = "partition"\n[[timeline]]\nat = "60s"\nall = "heal"\n'
     )
 
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        say(text)
+        told.append(text)
+
+    monkeypatch.setattr(conditions, "say", tell)
+
     def interrupt() -> None:
-        eventually(lambda: here.direction("udp")["asked"] == "loss 100%", "cut", 40)
+        # When all three are cut, not one: a step that is interrupted in its middle is taken back.
+        eventually(lambda: any(text.endswith("partition") for text in told), "cut", 40)
+        assert here.direction("udp")["asked"] == "loss 100%"
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     interrupter = threading.Thread(target=interrupt, name="interrupter")
