@@ -15,8 +15,6 @@ from typing import Any
 from services.netem import NetemError, NotOnThisKernel, WrongWords
 from services.netem.impairment import Impairment
 from services.netem.readback import (
-    ARP_BAND,
-    ARP_FILTER_WORDS,
     BLOCK,
     FIRST_BAND,
     FROM_SERVER,
@@ -27,6 +25,7 @@ from services.netem.readback import (
     REDIRECTED,
     ROOT_HANDLE,
     ROOT_WORDS,
+    SPARING_WORDS,
     TABLE,
     TO_SERVER,
     Printed,
@@ -65,10 +64,10 @@ class Interface:
     def read(self) -> Shown:
         """Return what is in effect now. Raises NetemError when the interface is not there."""
         qdiscs = _json(["tc", "-j", "-s", "qdisc", "show"])
-        arp_filters = []
+        root_filters = []
         if any(qdisc["handle"] == ROOT_HANDLE and qdisc["dev"] == self.name for qdisc in qdiscs):
             place = ("dev", self.name, "parent", ROOT_HANDLE)
-            arp_filters = _json(["tc", "-j", "filter", "show", *place])
+            root_filters = _json(["tc", "-j", "filter", "show", *place])
         redirects = []
         if any(qdisc.get("ingress_block") == BLOCK for qdisc in qdiscs):
             redirects = _json(["tc", "-j", "-s", "filter", "show", "block", str(BLOCK)])
@@ -78,7 +77,7 @@ class Interface:
         printed = Printed(
             links=_json(["ip", "-d", "-j", "link", "show"]),
             qdiscs=qdiscs,
-            arp_filters=arp_filters,
+            root_filters=root_filters,
             redirects=redirects,
             ruleset=[] if without_nftables else _parsed(listed)["nftables"],
             out_discards=_out_discards(),
@@ -155,7 +154,8 @@ class Interface:
                 root = ("dev", self.name, "parent", ROOT_HANDLE)
                 # One that is there, and not as it should be, would stay beside the new one.
                 _run(["tc", "filter", "del", *root])
-                _must(["tc", "filter", "add", *root, *ARP_FILTER_WORDS, "flowid", ARP_BAND])
+                for words_of_filter in SPARING_WORDS:
+                    _must(["tc", "filter", "add", *root, *words_of_filter])
         handle = NETEM_HANDLES[effect.netem_handle == NETEM_HANDLES[0]]
         _must(_qdisc(device, "replace", "parent", FIRST_BAND, "handle", handle, "netem", *words))
         if direction == TO_SERVER and not shown.is_redirected:

@@ -8,13 +8,14 @@ What the lab puts there, where the kernel has netem (handles are the lab's own):
       |                                                        what hangs below loses no packet
       +-- 8a0:1 -- 8a1: or 8a2: netem WORDS                    a new handle with every change, so
       |                                                        that nothing of the old one stays
-      +-- 8a0:2                                                ARP alone, by a filter
+      +-- 8a0:2                                                what is spared, by two filters
 
     to_server, what comes in on eth0
 
     eth0: ingress, block 2208                                  the block's number says whose it is
       |
-      +-- ip, ipv6: redirected (mirred) to lab-in, an ifb device: what it "sends" arrives at eth0
+      +-- ip, ipv6, but no group address: redirected (mirred) to lab-in, an ifb device: what it
+          "sends" arrives at eth0
     lab-in: root 8a0: tbf, as good as infinitely fast          never changes; takes what TCP hands
       |                                                        over in one piece apart
       +-- 8a0:1 -- 8a1: or 8a2: netem WORDS                    a new handle with every change
@@ -24,13 +25,18 @@ and where it has not (loss alone)::
     table netdev progres_lab
         chain from_server at the egress hook, chain to_server at the ingress hook, each:
             meta protocol arp accept
+            ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 accept
             counter
             numgen random mod N < M  counter drop              M/N is the loss
 
-ARP is never touched. A lost ARP packet is asked for again after a second, and everything waits
-meanwhile: that is no property of the network that was asked for. It would also draw from a seeded
-sequence of losses. Anything else is named in ``foreign`` (somebody else's qdisc or filter: never
-touched) or ``problems`` (the lab's own, but not as the lab left it).
+Two kinds of frames are spared. A lost ARP packet is asked for again after a second, and everything
+waits meanwhile: that is no property of the network that was asked for. And what goes to a group
+address (IEEE 802.3, 3.2.3: multicast and broadcast, the first bit on the wire) is the machine's
+own, which solicits routers and looks for printers on every bridge that it has. Both would also be
+counted, and draw from a seeded sequence of losses.
+
+Anything else is named in ``foreign`` (somebody else's qdisc or filter: never touched) or
+``problems`` (the lab's own, but not as the lab left it).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,10 +52,18 @@ DIRECTIONS = (FROM_SERVER, TO_SERVER)
 ROOT_HANDLE = "8a0:"
 ROOT_WORDS = ("prio", "bands", "2", "priomap", *16 * "0")
 FIRST_BAND = "8a0:1"
-ARP_BAND = "8a0:2"
-ARP_FILTER_WORDS = ("protocol", "arp", "prio", "1", "u32", "match", "u32", "0", "0")
+SPARED_BAND = "8a0:2"
+TO_ONE = ("match", "u8", "0x00", "0x01", "at", "-14")
+"""The address's first octet is that far before the IP header; its lowest bit says group."""
+TO_GROUP = ("match", "u8", "0x01", "0x01", "at", "-14")
+SPARING_WORDS = (
+    ("protocol", "arp", "prio", "1", "u32", "match", "u32", "0", "0", "flowid", SPARED_BAND),
+    ("protocol", "all", "prio", "2", "u32", *TO_GROUP, "flowid", SPARED_BAND),
+)
 NETEM_HANDLES = ("8a1:", "8a2:")
 TABLE = "progres_lab"
+GROUP_BIT = "01:00:00:00:00:00"
+NO_BIT = "00:00:00:00:00:00"
 HOOKS = {FROM_SERVER: "egress", TO_SERVER: "ingress"}
 
 IFB = "lab-in"
@@ -60,7 +74,7 @@ GONE = "*"
 """What tc shows for a device that is there no more: the filter outlives it, and loses packets."""
 
 REDIRECT_WORDS = (
-    *("u32", "match", "u32", "0", "0"),
+    *("u32", *TO_ONE),
     *("action", "mirred", "egress", "redirect", "dev", IFB),
 )
 SPLITTER_RATE = "1tbit"
@@ -129,7 +143,7 @@ class Shown:
 class Printed:
     """What the programs printed.
 
-    ``links`` is ``ip -d -j link show``, ``qdiscs`` is ``tc -j -s qdisc show``, ``arp_filters`` is
+    ``links`` is ``ip -d -j link show``, ``qdiscs`` is ``tc -j -s qdisc show``, ``root_filters`` is
     ``tc -j filter show dev X parent 8a0:``, ``redirects`` is ``tc -j -s filter show block 2208``,
     ``ruleset`` the list in ``nft -j list ruleset netdev``. ``out_discards`` is that counter of
     ``Ip:`` in ``/proc/net/snmp``.
@@ -137,7 +151,7 @@ class Printed:
 
     links: Sequence[Mapping[str, Any]]
     qdiscs: Sequence[Mapping[str, Any]] = ()
-    arp_filters: Sequence[Mapping[str, Any]] = ()
+    root_filters: Sequence[Mapping[str, Any]] = ()
     redirects: Sequence[Mapping[str, Any]] = ()
     ruleset: Sequence[Mapping[str, Any]] = ()
     out_discards: int = 0
@@ -166,13 +180,13 @@ def shown_of(printed: Printed, interface: str) -> Shown:
     problems = []
     if root is not None and root["options"] != _ROOT_OPTIONS:
         problems.append(f"the lab's qdisc prio {ROOT_HANDLE} was changed")
-    spares_arp = _spares_arp(printed.arp_filters)
-    if netem is not None and not spares_arp:
-        problems.append("netem also acts on ARP")
+    spares = _spares(printed.root_filters)
+    if netem is not None and not spares:
+        problems.append("netem also acts on ARP or on frames to a group address")
     from_server = Effect(
         refused_packets=printed.out_discards,
         single_packets=link.get("gso_max_segs") == 1,
-        path_is_ready=spares_arp,
+        path_is_ready=spares,
         foreign=tuple(foreign),
         problems=tuple(problems),
     )
@@ -298,7 +312,7 @@ def _redirected(rules: Iterable[Mapping[str, Any]], interface: str) -> tuple[lis
             continue  # the filter's own tables
         match options:
             case {
-                "match": {"value": "0", "mask": "0"},
+                "match": {"value": "0", "mask": "100", "off": -16},
                 "actions": [
                     {
                         "kind": "mirred",
@@ -322,18 +336,29 @@ def _overlimits(rule: Mapping[str, Any]) -> int:
     return sum(int(action.get("stats", {}).get("overlimits", 0)) for action in actions)
 
 
-def _spares_arp(filters: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether these are the lab's filter and no other: all of ARP goes to its own band."""
+def _spares(filters: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether these are the lab's filters and no other: each to the band of what is spared.
+
+    tc prints an octet's place and mask as the four octets that the kernel compares.
+    """
     rules = [found for found in filters if "flowid" in found.get("options", {})]
-    match rules:
+    match sorted(rules, key=lambda rule: rule["pref"]):
         case [
             {
                 "protocol": "arp",
                 "kind": "u32",
-                "options": {"flowid": str() as band, "match": {"value": "0", "mask": "0"}},
-            }
+                "options": {"flowid": str() as of_arp, "match": {"value": "0", "mask": "0"}},
+            },
+            {
+                "protocol": "all",
+                "kind": "u32",
+                "options": {
+                    "flowid": str() as of_groups,
+                    "match": {"value": "100", "mask": "100", "off": -16},
+                },
+            },
         ]:
-            return band == ARP_BAND
+            return of_arp == of_groups == SPARED_BAND
     return False
 
 
@@ -407,6 +432,7 @@ table netdev {TABLE} {{
     chain {direction} {{
         type filter hook {HOOKS[direction]} device "{interface}" priority filter; policy accept;
         meta protocol arp accept
+        ether daddr & {GROUP_BIT} != {NO_BIT} accept
         counter
         {_drop(below, modulus)}
     }}
@@ -442,9 +468,9 @@ def _table_of(ruleset: Iterable[Mapping[str, Any]], interface: str) -> _Table:
             loss = _nft_loss(rules)
             if loss is not None:
                 losses[direction] = loss
-    # The table itself, and for each loss a chain and its three rules.
+    # The table itself, and for each loss a chain and its four rules.
     is_strange = bool(items) and (
-        len(items) != 1 + 4 * len(losses) or sum(kind == "table" for kind, _ in items) != 1
+        len(items) != 1 + 5 * len(losses) or sum(kind == "table" for kind, _ in items) != 1
     )
     names = tuple(chain["name"] for chain in chains)
     return _Table(losses, names, is_there=bool(items), is_strange=is_strange)
@@ -470,11 +496,21 @@ def _nft_loss(rules: Sequence[Any]) -> tuple[Impairment, dict[str, int]] | None:
                 {"match": {"op": "==", "left": {"meta": {"key": "protocol"}}, "right": "arp"}},
                 {"accept": None},
             ],
+            [
+                {
+                    "match": {
+                        "op": "!=",
+                        "left": {"&": [{"payload": {"protocol": "ether", "field": "daddr"}}, bit]},
+                        "right": no_bit,
+                    }
+                },
+                {"accept": None},
+            ],
             [{"counter": all_packets}],
             [*condition, {"counter": dropped}, {"drop": None}],
         ]:
             loss = _share(condition)
-            if loss is None:
+            if loss is None or (bit, no_bit) != (GROUP_BIT, NO_BIT):
                 return None
             counters = {
                 "sent_packets": all_packets["packets"] - dropped["packets"],

@@ -30,6 +30,8 @@ from tests.requirements_gate import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER, CLIENT, PORT = "192.0.2.1", "192.0.2.2", 5000  # RFC 5737: for documentation and tests
+ALL_SYSTEMS = "224.0.0.1"
+"""The group that every host is in (RFC 1112, section 4)."""
 TARGETS = {"from_server": CLIENT, "to_server": SERVER}
 DEADLINE_S = 20.0
 
@@ -230,9 +232,9 @@ class Namespaces:
             finally:
                 over.set()
 
-    def send(self, count: int, direction: str = "from_server") -> tuple[int, int]:
-        """Send ``count`` datagrams that way; return send errors and arrivals."""
-        with self._receiver(direction) as receiver, self._sender(direction) as sender:
+    def send(self, count: int, direction: str = "from_server", to: str = "") -> tuple[int, int]:
+        """Send ``count`` datagrams that way, or ``to`` a group; return send errors and arrivals."""
+        with self._receiver(direction, to) as receiver, self._sender(direction, to) as sender:
             # The receiver's buffer holds them all.
             sent, errors = _send(sender, lambda: False, count)
             assert sent == count
@@ -261,21 +263,24 @@ class Namespaces:
         return ends if direction == "from_server" else ends[::-1]
 
     @contextlib.contextmanager
-    def _receiver(self, direction: str) -> Iterator[socket.socket]:
+    def _receiver(self, direction: str, group: str = "") -> Iterator[socket.socket]:
         with inside(self._ends(direction)[1]):
             receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with receiver:
             receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
-            receiver.bind((TARGETS[direction], PORT))
+            receiver.bind((group or TARGETS[direction], PORT))
             receiver.settimeout(0.3)
             yield receiver
 
     @contextlib.contextmanager
-    def _sender(self, direction: str) -> Iterator[socket.socket]:
+    def _sender(self, direction: str, group: str = "") -> Iterator[socket.socket]:
         with inside(self._ends(direction)[0]):
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with sender:
-            sender.connect((TARGETS[direction], PORT))
+            if group:
+                (own,) = {*TARGETS.values()} - {TARGETS[direction]}
+                sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+            sender.connect((group or TARGETS[direction], PORT))
             yield sender
 
     def _argv(self, argv: Sequence[str], namespace: str = "") -> list[str]:
@@ -371,8 +376,6 @@ def made(settings: Path) -> Iterator[Namespaces]:
         peer = ("peer", "name", "eth0", "netns", pair.client)
         _ip("link", "add", "eth0", "netns", pair.server, "type", "veth", *peer)
         for namespace, address in ((pair.server, SERVER), (pair.client, CLIENT)):
-            # Without IPv6: what it sends by itself would draw from a seed, and be counted.
-            _ip("-n", namespace, "link", "set", "eth0", "addrgenmode", "none")
             _ip("-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", namespace, "link", "set", "eth0", "up")
         # Loss would hit address resolution too, and make the first datagrams wait.

@@ -10,7 +10,7 @@ import pytest
 
 from services.netem.readback import DIRECTIONS
 from tests.binomial import accepted
-from tests.netem.namespaces import Namespaces, eventually, made
+from tests.netem.namespaces import ALL_SYSTEMS, Namespaces, eventually, made
 
 both_directions = pytest.mark.parametrize("direction", DIRECTIONS)
 
@@ -40,6 +40,16 @@ def test_loss_in_one_direction_leaves_the_other_alone(pair: Namespaces, directio
     pair.set("loss 100%", direction)
     assert pair.send(50, direction) == (0, 0)
     assert pair.send(50, other) == (0, 50)
+
+
+@both_directions
+def test_what_is_sent_to_all_is_neither_lost_nor_counted(pair: Namespaces, direction: str) -> None:
+    """Every machine does so on every bridge that it has: routers are solicited, printers sought."""
+    pair.set("loss 100%", direction)
+    assert pair.send(30, direction, to=ALL_SYSTEMS) == (0, 30)
+    assert pair.send(20, direction) == (0, 0)
+    counters = pair.shown(direction)["counters"]
+    assert (counters["dropped_packets"], counters["sent_packets"]) == (20, 0)
 
 
 @both_directions

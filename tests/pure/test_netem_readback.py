@@ -53,7 +53,7 @@ REDIRECTS: list[dict[str, Any]] = json.loads("""
       "options": {"fh": "800:", "ht_divisor": 1}},
      {"protocol": "ip", "pref": 1, "kind": "u32", "chain": 0,
       "options": {"fh": "800::800", "order": 2048, "key_ht": "800", "bkt": "0", "not_in_hw": true,
-                  "match": {"value": "0", "mask": "0", "offmask": "", "off": 0},
+                  "match": {"value": "0", "mask": "100", "offmask": "", "off": -16},
                   "actions": [{"order": 1, "kind": "mirred", "mirred_action": "redirect",
                                "direction": "egress", "to_dev": "lab-in",
                                "control_action": {"type": "stolen"}, "index": 1, "ref": 1,
@@ -72,6 +72,11 @@ NFT: list[dict[str, Any]] = json.loads("""
      {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 2,
                "expr": [{"match": {"op": "==", "left": {"meta": {"key": "protocol"}},
                                    "right": "arp"}}, {"accept": null}]}},
+     {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 5,
+               "expr": [{"match": {"op": "!=", "left": {"&": [
+                                       {"payload": {"protocol": "ether", "field": "daddr"}},
+                                       "01:00:00:00:00:00"]},
+                                   "right": "00:00:00:00:00:00"}}, {"accept": null}]}},
      {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 4,
                "expr": [{"counter": {"packets": 100, "bytes": 9000}}]}},
      {"rule": {"family": "netdev", "table": "progres_lab", "chain": "from_server", "handle": 3,
@@ -82,14 +87,21 @@ NFT_IN: list[dict[str, Any]] = json.loads(
     json.dumps(NFT).replace("from_server", "to_server").replace("egress", "ingress")
 )
 NFT_BOTH = [*NFT, *NFT_IN[2:]]
-ARP_FILTER: list[dict[str, Any]] = json.loads("""
+ROOT_FILTERS: list[dict[str, Any]] = json.loads("""
     [{"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0},
      {"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0,
       "options": {"fh": "800:", "ht_divisor": 1}},
      {"protocol": "arp", "pref": 1, "kind": "u32", "chain": 0,
       "options": {"fh": "800::800", "order": 2048, "key_ht": "800", "bkt": "0", "flowid": "8a0:2",
                   "not_in_hw": true,
-                  "match": {"value": "0", "mask": "0", "offmask": "", "off": 0}}}]""")
+                  "match": {"value": "0", "mask": "0", "offmask": "", "off": 0}}},
+     {"protocol": "all", "pref": 2, "kind": "u32", "chain": 0},
+     {"protocol": "all", "pref": 2, "kind": "u32", "chain": 0,
+      "options": {"fh": "801:", "ht_divisor": 1}},
+     {"protocol": "all", "pref": 2, "kind": "u32", "chain": 0,
+      "options": {"fh": "801::800", "order": 2048, "key_ht": "801", "bkt": "0", "flowid": "8a0:2",
+                  "not_in_hw": true,
+                  "match": {"value": "100", "mask": "100", "offmask": "", "off": -16}}}]""")
 LINK = {"ifname": "eth0", "flags": ["UP"], "mtu": 1500, "gso_max_size": 1500, "gso_max_segs": 1}
 IFB = {
     "ifname": "lab-in",
@@ -105,13 +117,13 @@ def shown(
     qdiscs: Sequence[Any] = (NOQUEUE,),
     ruleset: Sequence[Any] = (),
     links: Sequence[Any] = (LINK, IFB),
-    filters: Sequence[Any] = ARP_FILTER,
+    filters: Sequence[Any] = ROOT_FILTERS,
     redirects: Sequence[Any] = REDIRECTS,
 ) -> Shown:
     printed = Printed(
         links=links,
         qdiscs=qdiscs,
-        arp_filters=filters,
+        root_filters=filters,
         redirects=redirects,
         ruleset=ruleset,
         out_discards=7,
@@ -209,7 +221,7 @@ def test_a_path_for_what_comes_in_that_was_changed_is_noticed(
 def test_every_change_to_a_redirection_is_noticed() -> None:
     for path in paths(REDIRECTS[2]["options"]):
         if path[0] in ("match", "actions") and path[-1] in (
-            *("value", "mask", "kind", "mirred_action", "direction", "to_dev"),
+            *("value", "mask", "off", "kind", "mirred_action", "direction", "to_dev"),
         ):
             changed = copy.deepcopy(REDIRECTS)
             parent: Any = changed[2]["options"]
@@ -313,14 +325,20 @@ def test_a_field_of_netem_that_is_new_to_the_sidecar_is_noticed() -> None:
         netem_impairment(new["options"])
 
 
-def test_arp_that_is_not_spared_is_noticed() -> None:
+def test_what_is_not_spared_is_noticed() -> None:
     assert missing(HALF, [PRIO, NETEM]) == []
-    assert missing(HALF, [PRIO, NETEM], filters=[]) == ["netem also acts on ARP"]
-    elsewhere = copy.deepcopy(ARP_FILTER)
-    elsewhere[2]["options"]["flowid"] = "8a0:1"
-    assert missing(HALF, [PRIO, NETEM], filters=elsewhere) == ["netem also acts on ARP"]
-    another = [*ARP_FILTER, ARP_FILTER[2] | {"protocol": "ip"}]
-    assert missing(HALF, [PRIO, NETEM], filters=another) == ["netem also acts on ARP"]
+    named = ["netem also acts on ARP or on frames to a group address"]
+    of_arp, of_groups = ROOT_FILTERS[:3], ROOT_FILTERS[3:]
+    for filters in ([], of_arp, of_groups, [*ROOT_FILTERS, of_arp[2] | {"protocol": "ip"}]):
+        assert missing(HALF, [PRIO, NETEM], filters=filters) == named
+    for rule in (2, 5):
+        for path in (("flowid",), ("match", "value"), ("match", "mask")):
+            elsewhere = copy.deepcopy(ROOT_FILTERS)
+            parent = elsewhere[rule]["options"]
+            for step in path[:-1]:
+                parent = parent[step]
+            parent[path[-1]] = "8a0:1"
+            assert missing(HALF, [PRIO, NETEM], filters=elsewhere) == named
 
 
 def test_every_change_to_the_table_is_noticed() -> None:
@@ -392,6 +410,7 @@ table netdev progres_lab {
     chain from_server {
         type filter hook egress device "eth0" priority filter; policy accept;
         meta protocol arp accept
+        ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 accept
         counter
         numgen random mod 100 < 10 counter drop
     }
