@@ -29,14 +29,12 @@ def pytest_configure() -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Say what belongs together where tests run side by side (``--dist loadgroup``).
 
-    One lab for all tests that need one, but one for those of netem, and one for those of scenarios,
-    since each takes long; a module's containers for its own tests.
+    One lab for all tests that need one, but another for those of scenarios and of netem, so that
+    two work at a time; a module's containers for its own tests.
     """
     if "lab" in getattr(item, "fixturenames", ()):
-        own = {"test_scenario_in_the_lab": "lab of scenarios"}
-        netem = item.path.parent.name == "netem"
-        group = "lab of netem" if netem else own.get(item.path.stem, "lab")
-        item.add_marker(pytest.mark.xdist_group(group))
+        other = item.path.stem == "test_scenario_in_the_lab" or item.path.parent.name == "netem"
+        item.add_marker(pytest.mark.xdist_group("other lab" if other else "lab"))
     elif item.path.parent.name != "netem":  # each of those has a namespace of its own
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 

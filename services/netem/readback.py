@@ -178,7 +178,8 @@ def shown_of(printed: Printed, interface: str) -> Shown:
 
     root, netem, foreign = _tree([q for q in at[interface] if q not in incoming], "prio")
     problems = []
-    if root is not None and root["options"] != _ROOT_OPTIONS:
+    root_is_right = root is not None and root["options"] == _ROOT_OPTIONS
+    if root is not None and not root_is_right:
         problems.append(f"the lab's qdisc prio {ROOT_HANDLE} was changed")
     spares = _spares(printed.root_filters)
     if netem is not None and not spares:
@@ -186,7 +187,7 @@ def shown_of(printed: Printed, interface: str) -> Shown:
     from_server = Effect(
         refused_packets=printed.out_discards,
         single_packets=link.get("gso_max_segs") == 1,
-        path_is_ready=spares,
+        path_is_ready=root_is_right and spares,
         foreign=tuple(foreign),
         problems=tuple(problems),
     )

@@ -273,7 +273,8 @@ class Sidecar:
             if name in directions or shortcomings(plan.directions[name], shown.directions[name])
         ]
         mechanisms = {name: self._mechanism(plan, name, shown) for name in concerned}
-        interface.turn_offload_off()
+        if not shown.directions[FROM_SERVER].single_packets:
+            interface.turn_offload_off()
         # The new one comes before the old one goes.
         for name, mechanism in mechanisms.items():
             asked = plan.directions[name]
