@@ -212,7 +212,7 @@ with submitted(docker.from_env(), folder) as submission:
 
 def left_of(run_id: str) -> list[Any]:
     label = {"label": f"{LABEL}={run_id}"}
-    found: list[Any] = engine().containers.list(all=True, filters=label)
+    found: list[Any] = engine().containers.list(all=True, filters=label, ignore_removed=True)
     return found + list(engine().volumes.list(filters=label))
 
 

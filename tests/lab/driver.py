@@ -190,7 +190,9 @@ class Lab:
     def containers(self) -> list[Any]:
         """Return all containers of this lab, stopped ones too."""
         label = f"com.docker.compose.project={self.project}"
-        found: list[Any] = self.engine.containers.list(all=True, filters={"label": label})
+        found: list[Any] = self.engine.containers.list(
+            all=True, filters={"label": label}, ignore_removed=True
+        )
         return found
 
     def container(self, service: str) -> Any:
@@ -200,7 +202,7 @@ class Lab:
             f"com.docker.compose.service={service}",
             "com.docker.compose.oneoff=False",
         ]
-        found = self.engine.containers.list(all=True, filters={"label": label})
+        found = self.engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         assert len(found) == 1, f"{len(found)} containers of {service}"
         return found[0]
 

@@ -93,7 +93,9 @@ class Workplace:
     def containers(self) -> list[Any]:
         """Return the containers of the experiment's lab."""
         label = f"com.docker.compose.project={self.project}{SUFFIX}"
-        found: list[Any] = engine().containers.list(all=True, filters={"label": label})
+        found: list[Any] = engine().containers.list(
+            all=True, filters={"label": label}, ignore_removed=True
+        )
         return found
 
 

@@ -50,7 +50,7 @@ def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_
         second.make("down")
         assert not second.environment_file.exists()
         label = {"label": f"com.docker.compose.project={second.project}"}
-        assert not second.engine.containers.list(all=True, filters=label)
+        assert not second.engine.containers.list(all=True, filters=label, ignore_removed=True)
         assert not second.engine.networks.list(filters=label)
         assert not second.engine.volumes.list(filters=label)
         again = second.make("down")
