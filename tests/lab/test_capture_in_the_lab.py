@@ -117,11 +117,12 @@ def test_the_container_has_net_raw_and_nothing_else(lab: Lab, tmp_path: Path) ->
 @pytest.mark.any_kernel
 @pytest.mark.parametrize("exercise", ["clock", "http"])
 def test_the_other_servers_for_so_many_seconds(exercise: str, lab: Lab, tmp_path: Path) -> None:
+    prober = lab.prober  # there before the seconds begin
     with capturing(lab, exercise, tmp_path, "3s") as running:
         # From inside the namespace, so that this needs no start of a client.
         probe = "import socket; socket.create_connection(({!r}, {}), 5).close()"
         port = {"clock": 1236, "http": 12345}[exercise]
-        assert lab.prober.exec_run(["python3", "-c", probe.format(exercise, port)]).exit_code == 0
+        assert prober.exec_run(["python3", "-c", probe.format(exercise, port)]).exit_code == 0
         status, shown = running.ended()
     assert status == 0, shown
     file = running.read()
