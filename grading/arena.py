@@ -16,7 +16,7 @@ from grading import GradingError
 from grading.images import peer_image
 from grading.manifest import Program, literal_addresses
 from grading.sandbox import LABEL, USER, Run, Submission, close_socket
-from lab.capture import Capture
+from lab.capture import Capture, Outcome
 from lab.settings import ROOT
 
 PEER_TIMEOUT_S = 60.0
@@ -30,7 +30,8 @@ class Arena:
     """A namespace with ``lo`` alone, the addresses that the program was written for, our peer.
 
     What passes between program and peer is kept in ``packets`` (pcapng), if that is given: as
-    evidence, at most 16 MiB, before anything is lost on purpose.
+    evidence, at most 16 MiB, before anything is lost on purpose. ``not_kept`` says, once it is
+    closed, what is not in there: a sentence, empty if nothing.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Arena:
         self.run: Run | None = None
         self.runs: list[Run] = []
         self._never_listened = False
+        self.not_kept = ""
         name = f"progres-lab-grading-{submission.run_id}-peer-{uuid.uuid4().hex[:6]}"
         numeric = program.address.replace(".", "").isdigit()
         hosts = {} if numeric or program.address == "localhost" else {program.address: "127.0.0.1"}
@@ -98,7 +100,7 @@ class Arena:
     def close(self) -> None:
         """Take it down."""
         if self._capture is not None:
-            self._capture.stop()
+            self.not_kept = not_kept(self._capture.stop())
         for run in self.runs:
             run.stop()
         with suppress(docker.errors.APIError):
@@ -305,6 +307,18 @@ class Service:
         finally:
             self.complaint = errors.decode(errors="replace").strip()
             self.ended.set()
+
+
+def not_kept(outcome: Outcome) -> str:
+    """Return in a sentence what a capture has not kept; empty if it has kept all."""
+    if outcome.missed is None:
+        return f"What came after the last of these packets nobody knows: {outcome.reason}."
+    parts = []
+    if outcome.reason == "the file is full":
+        parts.append(f"Only the first {MAX_PACKETS_BYTES >> 20} MiB were kept.")
+    if outcome.missed:
+        parts.append(f"{outcome.missed} packets came too fast to be kept.")
+    return " ".join(parts)
 
 
 def _dotted(hexadecimal: str) -> str:

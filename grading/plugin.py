@@ -38,6 +38,7 @@ from lab.settings import ROOT
 
 OURS = ROOT / "tests" / "submissions" / "ours"
 _FINDING = "grading finding"
+_NOT_KEPT = "grading packets not kept"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,11 +61,14 @@ class _Collector:
         self._config = config
         self._begun = time.time()
         self._findings: list[Finding] = []
+        self._not_kept: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for name, value in report.user_properties:
             if name == _FINDING and report.when == "call":
                 self._findings.append(Finding(**json.loads(str(value))))
+            elif name == _NOT_KEPT:
+                self._not_kept.update(json.loads(str(value)))
 
     def pytest_sessionfinish(self) -> None:
         path: Path | None = self._config.getoption("--verdicts", default=None)
@@ -88,6 +92,7 @@ class _Collector:
                 name: "submitted" if name in programs else "not submitted" for name in PROGRAMS
             },
             findings=findings,
+            not_kept=self._not_kept,
             rubric=entries,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +173,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a finding of the check's outcome, and the report say what a student can read."""
     report = yield
+    if call.when == "teardown" and _ARENA in item.stash and item.stash[_ARENA].not_kept:
+        arena = item.stash[_ARENA]  # closed now: this was the module's last check
+        told_of = {arena.program.name: arena.not_kept}
+        report.user_properties.append((_NOT_KEPT, json.dumps(told_of)))
     told = any(name == _FINDING for name, _ in report.user_properties)  # -p, and conftest.py
     if told or _KEY not in item.stash or call.when == "teardown":
         return report

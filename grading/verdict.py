@@ -1,6 +1,6 @@
 """Findings: what a check found out about a program, and the document that keeps them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -109,14 +109,15 @@ class Judge:
         raise Reached(finding)
 
 
-def _packets(finding: Finding) -> dict[str, str] | None:
-    """Return the file with the packets, and Wireshark's filter for those of this check."""
+def _packets(finding: Finding, not_kept: str) -> dict[str, str] | None:
+    """Return the file of packets, Wireshark's filter for this check's, and what is missing."""
     if not finding.packets:
         return None
     begun, ended = finding.frames
     return {
         "file": finding.packets,
         "filter": f"frame.time_epoch >= {begun:.3f} && frame.time_epoch <= {ended:.3f}",
+        "not_kept": not_kept,
     }
 
 
@@ -129,9 +130,13 @@ def document(
     duration_s: float,
     exercises: dict[str, str],
     findings: Sequence[Finding],
+    not_kept: Mapping[str, str],
     rubric: Any,
 ) -> dict[str, Any]:
-    """Return the verdicts document, format 1, of one submission; see docs/grading.md."""
+    """Return the verdicts document, format 1, of one submission; see docs/grading.md.
+
+    ``not_kept`` says by program what its capture has not kept, where that is something.
+    """
     entries = []
     for finding in findings:
         entry = rubric.entry(finding.check)
@@ -152,7 +157,7 @@ def document(
                     "output": finding.output[-MAX_EVIDENCE_CHARACTERS:],
                     "ladder": finding.ladder[:400],
                     "receipt": finding.receipt,
-                    "packets": _packets(finding),
+                    "packets": _packets(finding, not_kept.get(finding.program, "")),
                 },
                 "measurements": finding.measurements,
             }

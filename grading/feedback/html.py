@@ -243,9 +243,11 @@ def _measured(finding: Finding) -> Markup:
         parts.append(element("p", "The network's receipt, read back from the kernel:", cls="soft"))
         parts.append(element("pre", finding.receipt, tabindex="0", aria_label="receipt"))
     if finding.packets:
-        file, shown = finding.packets
+        file, shown, not_kept = finding.packets
         link = element("a", file, href=f"./{file}")
-        parts.append(element("p", "Every packet, for Wireshark: ", link, ". This check's:"))
+        every = "The packets" if not_kept else "Every packet"
+        told = f". {not_kept} This check's:" if not_kept else ". This check's:"
+        parts.append(element("p", f"{every}, for Wireshark: ", link, told))
         parts.append(element("pre", shown, tabindex="0", aria_label="display filter"))
     return element("details", *parts)
 

@@ -69,8 +69,9 @@ class Finding:
     events_left_out: int
     receipt: str
     """The receipt of the network that was in effect, as indented JSON; empty without one."""
-    packets: tuple[str, str] | None
-    """The capture beside the document, and Wireshark's filter for what belongs to this check."""
+    packets: tuple[str, str, str] | None
+    """The capture beside the document, Wireshark's filter for what belongs to this check, and a
+    sentence that says what is missing there, or nothing."""
     measurements: tuple[tuple[str, str], ...]
 
 
@@ -171,15 +172,18 @@ def _finding(item: Any) -> Finding:
     )
 
 
-def _packets(value: Any) -> tuple[str, str] | None:
-    """Return file and filter. Only a name in ``packets`` is taken: it becomes a link."""
+def _packets(value: Any) -> tuple[str, str, str] | None:
+    """Return file, filter and what is missing.
+
+    Only a name in ``packets`` is taken: it becomes a link.
+    """
     if not value:
         return None
     table = _table(value, "packets")
     file = _line(table, "file")
     if not re.fullmatch(r"packets/[a-z-]+\.pcapng", file):
         raise UnreadableVerdictsError(f"packets: {file!r} is no file of this grading")
-    return file, _line(table, "filter")
+    return file, _line(table, "filter"), _line(table, "not_kept")
 
 
 def _events(items: Sequence[Any]) -> tuple[Event, ...]:

@@ -28,20 +28,21 @@ def test_the_packets_of_each_check_are_kept_as_evidence(tmp_path: Path) -> None:
     for finding in findings:
         packets = finding["evidence"]["packets"]
         assert f'href="./{packets["file"]}"' in page
+        assert packets["not_kept"] == ""
         content = (tmp_path / packets["file"]).read_bytes()
         assert pcapng.parse(content).missed == 0
     if shutil.which("tshark") is None:
         missing("tshark", "the filter is tried by tshark")
     counts = {
-        finding["check"]: len(_filtered(tmp_path, **finding["evidence"]["packets"]))
+        finding["check"]: len(_filtered(tmp_path, finding["evidence"]["packets"]))
         for finding in findings
     }
     assert counts["udp-server.confirms"] >= 2, counts
     assert counts["udp-server.drops-half"] >= 1400, counts
 
 
-def _filtered(place: Path, file: str, filter: str) -> list[str]:
-    argv = ["tshark", "-r", os.fspath(place / file), "-Y", filter]
+def _filtered(place: Path, packets: dict[str, str]) -> list[str]:
+    argv = ["tshark", "-r", os.fspath(place / packets["file"]), "-Y", packets["filter"]]
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
 
 

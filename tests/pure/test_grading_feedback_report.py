@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from grading.feedback import report as reports
+from grading.feedback.html import student_page
 from grading.feedback.report import MAX_EVENTS, UnreadableVerdictsError, load, read
 from tests.pure.grading_documents import bad, event, good, hostile
 
@@ -49,8 +50,12 @@ def test_the_packets_are_a_file_of_this_grading_and_no_other() -> None:
     evidence = document["findings"][0]["evidence"]
     evidence["packets"] = {"file": "packets/udp-server.pcapng", "filter": "frame.number >= 1"}
     report = read(document)
-    assert report.findings[0].packets == ("packets/udp-server.pcapng", "frame.number >= 1")
+    assert report.findings[0].packets == ("packets/udp-server.pcapng", "frame.number >= 1", "")
     assert report.findings[1].packets is None
+    evidence["packets"]["not_kept"] = "Only the first <16> MiB were kept."
+    assert "Only the first &lt;16&gt; MiB were kept. This check" in "".join(
+        student_page(read(document))
+    )
     for name in ("packets/../../key.pcapng", "javascript:alert(1)", "packets/a.html", ""):
         evidence["packets"] = {"file": name}
         with pytest.raises(UnreadableVerdictsError, match="is no file of this grading"):
