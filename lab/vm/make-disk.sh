@@ -14,6 +14,8 @@ mkdir "$root"
 # No device nodes: a user namespace may not make them, and the kernel brings its own /dev.
 tar --extract --numeric-owner --exclude='./dev/*' --directory "$root" --file "$root_tar"
 cp -R "$guest_files/." "$root/"
+# A machine without crun has the engine as it comes.
+[ -x "$root/usr/bin/crun" ] || rm -r "$root/etc/docker"
 
 # The host's own were taken over. A machine that has an identity and is up to date does not go
 # through systemd's first boot, which takes long in emulation.
