@@ -69,6 +69,9 @@ class Impairment:
     incoming: bool | None = None
     """Whether netem can also be put to what comes in: it takes ``INGRESS_MODULES``."""
 
+    complaint: str = ""
+    """Why the engine could not start the container that was to try it."""
+
 
 def run() -> int:
     """Print every check on standard output; return 0 when the lab can run, else 1."""
@@ -145,6 +148,9 @@ def _make_up_will(system: System) -> str:
 
 def impairment_check(found: Impairment, system: System) -> Check:
     """Can this kernel degrade the network, and how much of it?"""
+    if found.complaint:
+        remedy = "correct what the engine complains of; its log tells more: journalctl -u docker"
+        return Check("containers", "failed", f"cannot be started: {found.complaint}", remedy)
     kernel = f"kernel {found.kernel}"
     asked = f"(asked {found.how})"
     if found.netem and found.incoming is False:
@@ -282,8 +288,10 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         if output_of(["docker", "image", "inspect", image]).status == 0:
             confined = ["--network=none", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
             argv = ["docker", "run", "--rm", *confined, image, "sh", "-c", _PROBE]
-            said = output_of(argv).out
-            return _impairment_of(said, kernel, "in a container")
+            probed = output_of(argv)
+            if probed.status >= TIMED_OUT:  # from 125 on "docker run" speaks of itself
+                return Impairment(kernel, None, None, "", complaint=probed.complaint)
+            return _impairment_of(probed.out, kernel, "in a container")
     if platform.system() != "Linux" or not (engine.is_local(host) or "/user/" in host):
         return Impairment(kernel, None, None, "")
     if (

@@ -88,6 +88,13 @@ def test_a_kernel_with_neither_cannot_run_the_lab() -> None:
     assert impairment_check(Impairment("6.1", None, None, ""), MACOS).status == "warning"
 
 
+def test_a_kernel_is_not_blamed_for_an_engine_that_starts_no_container() -> None:
+    found = Impairment("6.1", None, None, "", complaint="exec /usr/bin/runc: no such file")
+    check = impairment_check(found, DEBIAN_13)
+    assert (check.subject, check.status) == ("containers", "failed")
+    assert "/usr/bin/runc" in check.text
+
+
 @pytest.mark.parametrize(
     ("kernel", "system", "remedy"),
     [
