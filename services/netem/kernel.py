@@ -63,14 +63,11 @@ class Interface:
 
     def read(self) -> Shown:
         """Return what is in effect now. Raises NetemError when the interface is not there."""
-        qdiscs = _json(["tc", "-j", "-s", "qdisc", "show"])
-        root_filters = []
-        if any(qdisc["handle"] == ROOT_HANDLE and qdisc["dev"] == self.name for qdisc in qdiscs):
-            place = ("dev", self.name, "parent", ROOT_HANDLE)
-            root_filters = _json(["tc", "-j", "filter", "show", *place])
-        redirects = []
-        if any(qdisc.get("ingress_block") == BLOCK for qdisc in qdiscs):
-            redirects = _json(["tc", "-j", "-s", "filter", "show", "block", str(BLOCK)])
+        qdiscs, root_filters, redirects = _shown_by_tc(
+            "qdisc show",
+            f"filter show dev {self.name} parent {ROOT_HANDLE}",
+            f"filter show block {BLOCK}",
+        )
         listed = _run(["nft", "-j", "list", "ruleset", "netdev"])
         # A kernel without nf_tables says that it does not know the protocol: no tables, then.
         without_nftables = "Protocol not supported" in listed.stderr
@@ -285,6 +282,22 @@ def _must(argv: Sequence[str]) -> None:
 
 def _json(argv: Sequence[str]) -> Any:
     return _parsed(_run(argv))
+
+
+def _shown_by_tc(*commands: str) -> list[Any]:
+    """Return what each command shows, of one tc: to start a program is what takes its time here.
+
+    What is not there (a device, a block of filters) shows nothing, nor does what comes after it.
+    """
+    done = _run(["tc", "-j", "-s", "-batch", "-"], stdin="\n".join(commands) + "\n")
+    if done.returncode and "Cannot find" not in done.stderr:
+        raise NetemError(f"tc {'; '.join(commands)}: {_first_line(done.stderr)}")
+    decoder, text, found = json.JSONDecoder(), done.stdout.strip(), []
+    while text:
+        shown, end = decoder.raw_decode(text)
+        found.append(shown)
+        text = text[end:].lstrip()
+    return found + [[]] * (len(commands) - len(found))
 
 
 def _parsed(done: "subprocess.CompletedProcess[str]") -> Any:

@@ -175,7 +175,7 @@ class Sidecar:
         when it cannot be applied at the start; later, it is tried again every second.
         """
         with Changes() as changes:
-            reported = self._keep(None, events, say)
+            reported = self._keep(None, changes, events, say)
             trouble = ""
             next_look = time.monotonic() + LOOK_EVERY_S
             while not lifetime.over():
@@ -184,7 +184,7 @@ class Sidecar:
                 if not changes.wait(TICK_S) and time.monotonic() < next_look:
                     continue
                 try:
-                    reported = self._keep(reported, events, say)
+                    reported = self._keep(reported, changes, events, say)
                     trouble = ""
                     next_look = time.monotonic() + LOOK_EVERY_S
                 except NetemError as error:
@@ -237,9 +237,10 @@ class Sidecar:
         return self._receipt(plan, shown)
 
     def _keep(
-        self, reported: Plan | None, events: Events, say: Callable[[str], None]
+        self, reported: Plan | None, changes: Changes, events: Events, say: Callable[[str], None]
     ) -> Plan | None:
         with self._settings.lock():
+            changes.wait(0)  # what a change from outside did until now is seen by this one look
             plan, shown = self.asked(), self._interface.read()
             missing = _all_shortcomings(plan, shown)
             if missing:
