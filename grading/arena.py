@@ -16,7 +16,7 @@ from grading import GradingError
 from grading.images import peer_image
 from grading.manifest import Program, literal_addresses
 from grading.sandbox import LABEL, USER, Run, Submission, close_socket
-from lab.capture import Capture, Outcome
+from lab.capture import Capture
 from lab.settings import ROOT
 
 PEER_TIMEOUT_S = 60.0
@@ -31,7 +31,7 @@ class Arena:
 
     What passes between program and peer is kept in ``packets`` (pcapng), if that is given: as
     evidence, at most 16 MiB, before anything is lost on purpose. ``not_kept`` says, once it is
-    closed, what is not in there: a sentence, empty if nothing.
+    closed, what is not in there, and why; empty if nothing.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Arena:
     def close(self) -> None:
         """Take it down."""
         if self._capture is not None:
-            self.not_kept = not_kept(self._capture.stop())
+            self.not_kept = self._capture.stop().not_kept
         for run in self.runs:
             run.stop()
         with suppress(docker.errors.APIError):
@@ -307,18 +307,6 @@ class Service:
         finally:
             self.complaint = errors.decode(errors="replace").strip()
             self.ended.set()
-
-
-def not_kept(outcome: Outcome) -> str:
-    """Return in a sentence what a capture has not kept; empty if it has kept all."""
-    if outcome.missed is None:
-        return f"What came after the last of these packets nobody knows: {outcome.reason}."
-    parts = []
-    if outcome.reason == "the file is full":
-        parts.append(f"Only the first {MAX_PACKETS_BYTES >> 20} MiB were kept.")
-    if outcome.missed:
-        parts.append(f"{outcome.missed} packets came too fast to be kept.")
-    return " ".join(parts)
 
 
 def _dotted(hexadecimal: str) -> str:

@@ -36,6 +36,7 @@ STARTS_WITHIN_S = 120.0
 
 ENDS_WITHIN_S = 30.0
 WHERE = "before what comes in is impaired, after what goes out is"
+_AS_ASKED = ("end of input", "time is up", "SIGTERM", "SIGINT")
 DISSECTOR = "wireshark/progres-lab.lua"
 
 
@@ -46,6 +47,18 @@ class Outcome:
     reason: str
     accepted: int | None
     missed: int | None
+
+    @property
+    def not_kept(self) -> str:
+        """What may be missing in the file, and why; empty if nothing is."""
+        if self.accepted is None:
+            return f"{self.reason}; what came before is kept, how much is missing nobody knows"
+        parts = []
+        if self.missed:
+            parts.append(f"{self.missed} missed: they came faster than this machine could write")
+        if self.reason not in _AS_ASKED:
+            parts.append(f"ended early: {self.reason}")
+        return "; ".join(parts)
 
 
 class Capture:
@@ -237,14 +250,10 @@ def _asked() -> tuple[str, float | None]:
 def _told(exercise: str, path: Path, outcome: Outcome) -> str:
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     if outcome.accepted is None:
-        lines = [f"{outcome.reason}; what came before is kept, how much is missing nobody knows"]
+        lines = [outcome.not_kept]
     else:
-        missed = outcome.missed or 0
-        lines = [f"{outcome.accepted - missed} packets, {missed or 'none'} missed"]
-        if missed:
-            lines[0] += ": they came faster than this machine could write"
-        if outcome.reason not in ("end of input", "time is up", "SIGTERM", "SIGINT"):
-            lines.append(f"ended early: {outcome.reason}")
+        kept = outcome.accepted - (outcome.missed or 0)
+        lines = [f"{kept} packets, {outcome.not_kept or 'none missed'}"]
     lines += [f"kept in {shown}", "", f"  wireshark -X lua_script:{DISSECTOR} {shown}"]
     if exercise == "udp":
         lines.append(f"  make ladder CAPTURE={shown}")

@@ -245,9 +245,8 @@ def _measured(finding: Finding) -> Markup:
     if finding.packets:
         file, shown, not_kept = finding.packets
         link = element("a", file, href=f"./{file}")
-        every = "The packets" if not_kept else "Every packet"
-        told = f". {not_kept} This check's:" if not_kept else ". This check's:"
-        parts.append(element("p", f"{every}, for Wireshark: ", link, told))
+        every = f"The packets ({not_kept})" if not_kept else "Every packet"
+        parts.append(element("p", f"{every}, for Wireshark: ", link, ". This check's:"))
         parts.append(element("pre", shown, tabindex="0", aria_label="display filter"))
     return element("details", *parts)
 

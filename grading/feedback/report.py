@@ -70,8 +70,8 @@ class Finding:
     receipt: str
     """The receipt of the network that was in effect, as indented JSON; empty without one."""
     packets: tuple[str, str, str] | None
-    """The capture beside the document, Wireshark's filter for what belongs to this check, and a
-    sentence that says what is missing there, or nothing."""
+    """The capture beside the document, Wireshark's filter for what belongs to this check, and what
+    is missing there, if anything."""
     measurements: tuple[tuple[str, str], ...]
 
 

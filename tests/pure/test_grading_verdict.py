@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from grading import verdict
-from grading.arena import not_kept
 from grading.rubric import Entry, Rubric
 from grading.verdict import Finding, Judge, Reached, document
-from lab.capture import Outcome
 
 ENTRY = Entry(3, "Title", "What is right.", "A hint.", "class of mistake")
 RUBRIC = Rubric({"udp-server.confirms": ENTRY})
@@ -82,20 +80,6 @@ def test_the_packets_of_a_check_can_be_found_in_the_capture() -> None:
         "filter": "frame.time_epoch >= 1700000000.250 && frame.time_epoch <= 1700000001.500",
         "not_kept": "5 packets came too fast.",
     }
-
-
-@pytest.mark.parametrize(
-    ("outcome", "said"),
-    [
-        (Outcome("end of input", 20, 0), ""),
-        (Outcome("the file is full", 20, 0), "Only the first 16 MiB were kept."),
-        (Outcome("end of input", 20, 3), "3 packets came too fast to be kept."),
-        (Outcome("it was ended: status 137", None, None), "nobody knows: it was ended"),
-    ],
-)
-def test_what_a_capture_has_not_kept_is_said(outcome: Outcome, said: str) -> None:
-    assert said in not_kept(outcome)
-    assert bool(said) == bool(not_kept(outcome))
 
 
 def test_evidence_is_bounded() -> None:
