@@ -144,7 +144,7 @@ class Printed:
     """What the programs printed.
 
     ``links`` is ``ip -d -j link show``, ``qdiscs`` is ``tc -j -s qdisc show``, ``root_filters`` is
-    ``tc -j filter show dev X parent 8a0:``, ``redirects`` is ``tc -j -s filter show block 2208``,
+    ``tc -j -s filter show dev X parent 8a0:``, ``redirects`` the same of ``block 2208``,
     ``ruleset`` the list in ``nft -j list ruleset netdev``. ``out_discards`` is that counter of
     ``Ip:`` in ``/proc/net/snmp``.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.netem.readback import DIRECTIONS, IFB, nft_chain
+from services.netem.sidecar import IN_WORDS
 from tests.binomial import accepted
 from tests.netem.namespaces import ROOT, SERVER, Namespaces, backlog_drops, inside, made
 from tests.requirements_gate import missing
@@ -182,33 +183,37 @@ def test_run_takes_the_device_away_and_a_crash_leaves_it_for_the_next(pair: Name
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("direction", "damage"),
     [
-        ("tc", "filter", "del", "block", "2208", "pref", "1"),
-        ("tc", "qdisc", "del", "dev", "eth0", "ingress"),
-        ("tc", "qdisc", "del", "dev", IFB, "root"),
-        ("ip", "link", "del", IFB),
-        ("ip", "link", "set", IFB, "down"),
+        ("to_server", "tc filter del block 2208 pref 1"),
+        ("to_server", "tc qdisc del dev eth0 ingress"),
+        ("to_server", f"tc qdisc del dev {IFB} root"),
+        ("to_server", f"ip link del {IFB}"),
+        ("to_server", f"ip link set {IFB} down"),
+        ("from_server", "tc filter del dev eth0 parent 8a0: pref 2"),
+        ("from_server", "tc qdisc change dev eth0 root handle 8a0: prio bands 3"),
+        ("from_server", "tc qdisc del dev eth0 root"),
     ],
 )
 def test_a_path_damaged_in_mid_run_is_mended_and_the_receipt_shows_when(
-    pair: Namespaces, damage: tuple[str, ...]
+    pair: Namespaces, direction: str, damage: str
 ) -> None:
-    pair.set("loss 30%", "to_server")
+    (other,) = {*DIRECTIONS} - {direction}
+    pair.apply({direction: "loss 30%"})
     before = pair.show()
-    pair.run(*damage)
+    pair.run(*damage.split())
     assert pair.sidecar("check").returncode == 1
     with pair.running("") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert "clients to server: loss 30% (netem" in line, process.communicate(timeout=10)
+        assert f"{IN_WORDS[direction]}: loss 30% (netem" in line, process.communicate(timeout=10)
         after = pair.show()
     assert after["verdict"] == "in effect"
-    since = [receipt["directions"]["to_server"]["since"] for receipt in (before, after)]
+    since = [receipt["directions"][direction]["since"] for receipt in (before, after)]
     assert since[0] < since[1]
-    untouched = [receipt["directions"]["from_server"]["since"] for receipt in (before, after)]
+    untouched = [receipt["directions"][other]["since"] for receipt in (before, after)]
     assert untouched[0] == untouched[1]
-    assert pair.send(1000, "to_server")[1] in accepted(1000, 0.7)
+    assert pair.send(1000, direction)[1] in accepted(1000, 0.7)
 
 
 def test_a_seed_is_read_back(pair: Namespaces) -> None:

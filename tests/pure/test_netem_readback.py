@@ -331,8 +331,9 @@ def test_what_is_not_spared_is_noticed() -> None:
     of_arp, of_groups = ROOT_FILTERS[:3], ROOT_FILTERS[3:]
     for filters in ([], of_arp, of_groups, [*ROOT_FILTERS, of_arp[2] | {"protocol": "ip"}]):
         assert missing(HALF, [PRIO, NETEM], filters=filters) == named
-    for rule in (2, 5):
-        for path in (("flowid",), ("match", "value"), ("match", "mask")):
+    everything = (("flowid",), ("match", "value"), ("match", "mask"))
+    for rule, paths_of_rule in ((2, everything), (5, (*everything, ("match", "off")))):
+        for path in paths_of_rule:
             elsewhere = copy.deepcopy(ROOT_FILTERS)
             parent = elsewhere[rule]["options"]
             for step in path[:-1]:
