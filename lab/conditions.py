@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import compose, receipts, settings, sidecars
+from lab import compose, lock, receipts, settings, sidecars
 from lab.calibration import Judged, Observation, Prober, judged
 from lab.calibration import run as send_probes
 from lab.errors import LabError
@@ -500,22 +500,12 @@ def in_effect() -> tuple[str, str]:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Hold the lock of this lab's scenarios. Raises LabError while another holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: there is no such lock, and no make either
-        yield
-        return
-    folder = ROOT / ".lab"
-    folder.mkdir(exist_ok=True)
-    with open(folder / f"scenario-{compose.project_name()}.lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # EWOULDBLOCK
-            raise LabError(
-                "changing the scenario",
-                "another make scenario is at work on this lab, perhaps in a timeline",
-                "wait for it, or end it with Ctrl-C; make reset goes ahead in any case",
-            ) from None
+    refusal = LabError(
+        "changing the scenario",
+        "another make scenario is at work on this lab, perhaps in a timeline",
+        "wait for it, or end it with Ctrl-C; make reset goes ahead in any case",
+    )
+    with lock.held(f"scenario-{compose.project_name()}", refusal):
         yield
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import compose, lifecycle, settings
+from lab import compose, lifecycle, lock, settings
 from lab.engine import ensure_engine
 from lab.errors import LabError
 from lab.settings import ROOT, SETTINGS
@@ -144,17 +144,12 @@ def _images() -> dict[str, str]:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Let no second experiment into the same lab. Raises LabError."""
-    import fcntl  # not on Windows, where make down has to work all the same
-
-    with open(_folder() / f"{_project()}.lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # EWOULDBLOCK
-            raise LabError(
-                "starting the experiment's lab",
-                "another experiment is running in it",
-                "wait for its end, or give this one a lab of its own: COMPOSE_PROJECT_NAME=second",
-            ) from None
+    refusal = LabError(
+        "starting the experiment's lab",
+        "another experiment is running in it",
+        "wait for its end, or give this one a lab of its own: COMPOSE_PROJECT_NAME=second",
+    )
+    with lock.held(_project(), refusal):
         yield
 
 
