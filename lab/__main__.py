@@ -16,7 +16,7 @@ from lab.settings import ROOT
 SHELL_SCRIPTS = (
     ".ci/run",
     "lab/vm/make-disk.sh",
-    "lab/vm/guest/usr/local/sbin/progres-lab-guest",
+    "lab/vm/guest/all/usr/local/sbin/progres-lab-guest",
 )
 
 

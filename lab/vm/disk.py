@@ -42,7 +42,7 @@ _SYSTEM = ("systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "ca-certif
 PACKAGES = {
     # What "make test-vm" needs: an engine, tools that look at a network, pytest and its plugins.
     # Of the engine's two runtimes crun, which is in C: runc's start takes Go's, twice, each time
-    # (guest/etc/docker/daemon.json).
+    # (guest/lab/etc/docker/daemon.json).
     "lab": (
         *_SYSTEM,
         "docker.io", "crun", "docker-cli", "docker-compose", "docker-buildx", "containerd",
@@ -106,6 +106,11 @@ def recipe_hash(parts: Sequence[str], here: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def guest_files(flavour: str) -> list[Path]:
+    """Return the folders that are copied over a flavour's root file system, in this order."""
+    return [HERE / "guest" / name for name in ("all", flavour) if (HERE / "guest" / name).is_dir()]
+
+
 def mmdebstrap_command(
     flavour: str,
     sources: list[apt_sources.Source],
@@ -144,7 +149,7 @@ def _build(folder: Path, flavour: str, sources: list[apt_sources.Source], apt_co
             listed = Path(name, "mirrors.sources")
             listed.write_text("\n".join(source.stanza() for source in sources), encoding="utf-8")
             archive = partial / "root.tar"
-            make_disk = [str(HERE / "make-disk.sh"), archive, HERE / "guest", partial, SIZE]
+            make_disk = [HERE / "make-disk.sh", archive, partial, SIZE, *guest_files(flavour)]
             for argv in (
                 mmdebstrap_command(flavour, sources, apt_config, listed, archive),
                 in_namespace([str(word) for word in make_disk]),

@@ -1,10 +1,11 @@
 #!/bin/sh
-# make-disk.sh ROOT_TAR GUEST_FILES OUT_FOLDER SIZE
+# make-disk.sh ROOT_TAR OUT_FOLDER SIZE GUEST_FILES...
 #
 # Turns a root file system into the emulated machine's disk: OUT_FOLDER/disk.raw, vmlinuz and
 # initrd. Runs as root, or as root of a user namespace, so that files keep their owners.
 set -eu
-root_tar=$1 guest_files=$2 out=$3 size=$4
+root_tar=$1 out=$2 size=$3
+shift 3
 
 root=$out/root
 trap 'rm -rf "$root"' EXIT
@@ -13,9 +14,9 @@ mkdir "$root"
 
 # No device nodes: a user namespace may not make them, and the kernel brings its own /dev.
 tar --extract --numeric-owner --exclude='./dev/*' --directory "$root" --file "$root_tar"
-cp -R "$guest_files/." "$root/"
-# A machine without crun has the engine as it comes.
-[ -x "$root/usr/bin/crun" ] || rm -r "$root/etc/docker"
+for guest_files in "$@"; do
+    cp -R "$guest_files/." "$root/"
+done
 
 # The host's own were taken over. A machine that has an identity and is up to date does not go
 # through systemd's first boot, which takes long in emulation.

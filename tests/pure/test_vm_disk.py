@@ -1,5 +1,6 @@
 """When the emulated machine's disk is built anew, and from which packages."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_the_root_file_system_has_the_flavours_packages(flavour: str) -> None:
     assert argv[0] == "mmdebstrap"
     assert f"--include={','.join(disk.PACKAGES[flavour])}" in argv
     assert argv[-2:] == ["/t", "/l"]
+
+
+def test_what_is_copied_over_a_flavour_needs_no_package_that_it_lacks() -> None:
+    """A runtime that is not there, in the engine's configuration, and it starts no container."""
+    found = 0
+    for flavour, packages in disk.PACKAGES.items():
+        for configuration in (f / "etc/docker/daemon.json" for f in disk.guest_files(flavour)):
+            if configuration.exists():
+                runtimes = json.loads(configuration.read_text())["runtimes"].values()
+                assert {Path(runtime["path"]).name for runtime in runtimes} <= set(packages)
+                found += 1
+    assert found
+    names = {folder.name for folder in (disk.HERE / "guest").iterdir()}
+    assert names <= {"all", *disk.PACKAGES}, "each folder belongs to a flavour"
 
 
 def test_the_hosts_proxy_is_the_machines_too() -> None:
