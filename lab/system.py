@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -44,6 +45,9 @@ class System:
         return self.distribution == "ubuntu" and self.version >= (24, 4)
 
 
+_TO_THE_HELP = re.compile(r"(Run|See) '.* --help'")
+
+
 @dataclass(frozen=True)
 class Output:
     """What a command printed, and its exit status."""
@@ -54,8 +58,12 @@ class Output:
 
     @property
     def complaint(self) -> str:
-        """What it said last, on standard error or else on standard output."""
-        lines = (self.err.strip() or self.out.strip()).splitlines()
+        """What it said last, on standard error or else on standard output.
+
+        A line that only leads to the command's help (docker run ends with one) does not count.
+        """
+        said = (self.err.strip() or self.out.strip()).splitlines()
+        lines = [line for line in said if line.strip() and not _TO_THE_HELP.match(line)]
         return lines[-1].strip() if lines else f"exit status {self.status}"
 
 

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,25 @@ def test_make_doctor_says_of_the_kernel_what_the_sidecars_do(lab: Lab) -> None:
     said = lab.make("doctor", check=False).stdout
     (netem,) = (line for line in said.splitlines() if line.split()[1] == "netem")
     assert netem.startswith("ok") == (lab.direction("udp")["mechanism"] == "netem"), netem
+
+
+@pytest.mark.any_kernel
+def test_make_doctor_says_when_no_container_can_be_started(tmp_path: Path) -> None:
+    """It asks the kernel in the sidecar's image: here in one that has nothing in it."""
+    tag = f"test-{uuid.uuid4().hex[:8]}"
+    empty = tmp_path / "empty.tar"
+    tarfile.open(empty, "w").close()
+    engine().api.import_image(str(empty), repository="progres-lab-netem", tag=tag)
+    try:
+        lab = Lab(engine(), tmp_path / "settings.env", {})
+        doctor = lab.make("doctor", settings={"LAB_TAG": tag}, check=False)
+    finally:
+        engine().images.remove(f"progres-lab-netem:{tag}")
+    assert doctor.returncode == 1
+    (line,) = (line for line in doctor.stdout.splitlines() if line.split()[1] == "containers")
+    assert line.startswith("failed")
+    assert '"sh"' in line, "the engine's own words"
+    assert "netem" not in doctor.stdout.replace("progres-lab-netem", "").split("containers")[0]
 
 
 @pytest.mark.any_kernel
