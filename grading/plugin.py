@@ -124,16 +124,27 @@ def submission(request: pytest.FixtureRequest) -> Iterator[Submission]:
         yield held
 
 
+@pytest.fixture(scope="session")
+def packets_folder(request: pytest.FixtureRequest) -> Path | None:
+    """The folder to keep packets in, if they are to be kept."""
+    folder: Path | None = request.config.getoption("--packets", default=None)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena | None]:
-    """The arena of the module's PROGRAM; None when that was not submitted."""
+    """The arena of the module's PROGRAM; None when that was not submitted.
+
+    What passes in it is kept, unless the module says RUNS_APART: then the program runs in others.
+    """
     programs = request.getfixturevalue("submission_manifest").programs
     program = programs.get(request.module.PROGRAM)
     if program is None:
         yield None
         return
-    folder: Path | None = request.config.getoption("--packets", default=None)
-    packets = folder / f"{program.name}.pcapng" if folder is not None else None
+    folder = request.getfixturevalue("packets_folder")
+    apart = getattr(request.module, "RUNS_APART", False)
+    packets = folder / f"{program.name}.pcapng" if folder and not apart else None
     made = Arena(request.getfixturevalue("submission"), program, packets)
     try:
         yield made
@@ -202,9 +213,8 @@ def pytest_runtest_makereport(
         arena = item.stash[_ARENA]
         if arena.run is not None:
             finding.output = finding.output or arena.run.output.text[-20_000:]
-        if arena.packets is not None:
-            finding.packets = f"{arena.packets.parent.name}/{arena.packets.name}"
-            finding.frames = (item.stash[_BEGUN], time.time())
+        if not finding.packets:
+            item.stash[_KEY].rests_on((item.stash[_BEGUN], time.time()), arena.packets, "")
     if error is not None:
         report.outcome = "skipped" if finding.verdict in (NOT_SHOWN, NOT_SUBMITTED) else "failed"
         report.longrepr = (

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from grading import GradingError
@@ -61,6 +62,11 @@ class Watched:
     hung: bool = False
     ending: str = ""
     receipt: dict[str, Any] = field(default_factory=dict)
+    packets: Path | None = None
+    """The capture, if it is kept; ``frames``: from when to when the run was, in seconds since 1970;
+    ``not_kept``: what is missing in it, and why."""
+    frames: tuple[float, float] = (0.0, 0.0)
+    not_kept: str = ""
 
     @property
     def sent(self) -> list[Mapping[str, Any]]:
@@ -71,8 +77,15 @@ class Watched:
 class Runs:
     """All runs of one client; the first that is asked for makes them."""
 
-    def __init__(self, submission: Submission, program: Program, server: Program | None) -> None:
+    def __init__(
+        self,
+        submission: Submission,
+        program: Program,
+        server: Program | None,
+        packets_folder: Path | None = None,
+    ) -> None:
         self._submission = submission
+        self._packets_folder = packets_folder
         self.program = program
         self._server = server
         self._wording: dict[str, str] = {"kind": "echo"}
@@ -96,11 +109,11 @@ class Runs:
         """The run in which every request is answered; it is also the first."""
         if self._plain is None:
             self._submission.volume_for(self.program)  # built once, before all
-            plan = [{"hold_ms": ms} for ms in PLAIN_MS * 10]
-            self._plain = self._watch(plan, {"hold_ms": 30}, LONGEST_S, self.program.requests)
+            plan, told = [{"hold_ms": ms} for ms in PLAIN_MS * 10], self.program.requests
+            self._plain = self._watch("plain", plan, {"hold_ms": 30}, LONGEST_S, told)
             if self._is_not_taken(self._plain) and (learned := self._learned()):
                 self._wording = learned
-                self._plain = self._watch(plan, {"hold_ms": 30}, LONGEST_S, self.program.requests)
+                self._plain = self._watch("plain", plan, {"hold_ms": 30}, LONGEST_S, told)
         return self._plain
 
     @property
@@ -123,12 +136,15 @@ class Runs:
                 {"lose": 1, "late_ms": 5},
                 {"hold_share": 0.5},
             ]
-            submit = self._pool.submit
+
+            def begun(name: str, plan: list[Step], rest: Step, longest_s: float) -> Future[Watched]:
+                return self._pool.submit(self._watch, name, plan, rest, longest_s, count)
+
             self._futures = {
-                "losses": submit(self._watch, losses, {"hold_share": 0.3}, LONGEST_S, count),
-                "strangers": submit(self._watch, strangers, {"hold_ms": 5}, LONGEST_S, count),
-                "silence": submit(self._watch, [], {"lose": None}, SILENCE_S, count),
-                "exam": submit(self._exam, count),
+                "losses": begun("losses", losses, {"hold_share": 0.3}, LONGEST_S),
+                "strangers": begun("strangers", strangers, {"hold_ms": 5}, LONGEST_S),
+                "silence": begun("silence", [], {"lose": None}, SILENCE_S),
+                "exam": self._pool.submit(self._exam, count),
             }
         return self._futures[name].result()
 
@@ -137,7 +153,7 @@ class Runs:
         document = tomllib.loads((ROOT / "scenarios" / "exam.toml").read_text(encoding="utf-8"))
         losses = {way: _loss(document["udp"][way]) for way in ("to_server", "from_server")}
         for _ in range(EXAM_TRIES if count >= EXAM_REQUESTS else 1):
-            watched = self._watch([], {"hold_ms": 5}, LONGEST_S, count, losses)
+            watched = self._watch("exam", [], {"hold_ms": 5}, LONGEST_S, count, losses)
             if lost_of(watched.receipt) or not watched.sent:
                 break
         return watched
@@ -178,6 +194,7 @@ class Runs:
 
     def _watch(
         self,
+        name: str,
         plan: Sequence[Step],
         rest: Step,
         longest_s: float,
@@ -185,18 +202,25 @@ class Runs:
         losses: Mapping[str, float] | None = None,
     ) -> Watched:
         """Run the client once against our server; after ``count`` requests it is done."""
-        arena = Arena(self._submission, self.program)
+        folder = self._packets_folder
+        packets = folder / f"{self.program.name}-{name}.pcapng" if folder else None
+        begun_s = time.time()
+        arena = Arena(self._submission, self.program, packets)
         try:
             order = {"port": self.program.port, "plan": list(plan), "rest": rest}
             with arena.peer("udp_server", order | {"wording": self._wording}) as service:
                 service.wait_for("ready")
                 if losses is None:
-                    return self._watched(arena, service.events, longest_s, count)
-                with arena.losing("udp", self.program.port, losses) as receipt:
                     watched = self._watched(arena, service.events, longest_s, count)
-                return replace(watched, receipt=receipt)
+                else:
+                    with arena.losing("udp", self.program.port, losses) as receipt:
+                        watched = self._watched(arena, service.events, longest_s, count)
+                    watched = replace(watched, receipt=receipt)
         finally:
             arena.close()
+        return replace(
+            watched, packets=packets, frames=(begun_s, time.time()), not_kept=arena.not_kept
+        )
 
     def _watched(
         self, arena: Arena, events: list[dict[str, Any]], longest_s: float, count: int | None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 PASSED, FAILED, NOT_SHOWN = "passed", "failed", "not shown"
@@ -28,7 +29,7 @@ class Finding:
     this one did. ``mistake``: its class, where it is known better than by the
     check. ``ladder``: packets, each ``{"t_ns", "from": "program" or "peer", "what", "bytes",
     "lost"}``. ``packets``: the capture beside the verdicts; ``frames``: from when to when in it, in
-    seconds since 1970.
+    seconds since 1970; ``not_kept``: what is missing in it, and why.
     """
 
     check: str
@@ -44,6 +45,7 @@ class Finding:
     receipt: dict[str, Any] = field(default_factory=dict)
     packets: str = ""
     frames: tuple[float, float] = (0.0, 0.0)
+    not_kept: str = ""
     measurements: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -84,6 +86,20 @@ class Judge:
         """Keep figures that the verdict rests on; units stand in their names."""
         self.finding.measurements.update(figures)
 
+    def rests_on(self, frames: tuple[float, float], packets: Path | None, not_kept: str) -> None:
+        """Note which packets the verdict rests on; those of several runs in one file add up.
+
+        ``packets``: the capture's file, in its folder beside the verdicts; None: none is kept.
+        """
+        finding = self.finding
+        if packets is None:
+            return
+        name = f"{packets.parent.name}/{packets.name}"
+        if finding.packets == name:
+            begun, ended = finding.frames
+            frames = (min(begun, frames[0]), max(ended, frames[1]))
+        finding.packets, finding.frames, finding.not_kept = name, frames, not_kept
+
     def fail(
         self, *, expected: str = "", observed: str, hint: str = "", mistake: str = ""
     ) -> NoReturn:
@@ -117,7 +133,7 @@ def _packets(finding: Finding, not_kept: str) -> dict[str, str] | None:
     return {
         "file": finding.packets,
         "filter": f"frame.time_epoch >= {begun:.3f} && frame.time_epoch <= {ended:.3f}",
-        "not_kept": not_kept,
+        "not_kept": finding.not_kept or not_kept,
     }
 
 
@@ -135,7 +151,8 @@ def document(
 ) -> dict[str, Any]:
     """Return the verdicts document, format 1, of one submission; see docs/grading.md.
 
-    ``not_kept`` says by program what its capture has not kept, where that is something.
+    ``not_kept`` says by program what the capture of all its checks has not kept, if anything: that
+    is known after the last of them.
     """
     entries = []
     for finding in findings:

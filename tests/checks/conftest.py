@@ -3,6 +3,7 @@
 from grading.plugin import (
     arena,
     judge,
+    packets_folder,
     pytest_runtest_makereport,
     pytest_runtest_setup,
     submission,
@@ -12,6 +13,7 @@ from grading.plugin import (
 __all__ = [
     "arena",
     "judge",
+    "packets_folder",
     "pytest_runtest_makereport",
     "pytest_runtest_setup",
     "submission",

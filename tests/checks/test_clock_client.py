@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,9 @@ class Session:
     ending: str
     form: Form
     late_s: float = 0.0
+    frames: tuple[float, float] = (0.0, 0.0)
+    """From when to when it was, in seconds since 1970."""
+    packets: Path | None = None
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -189,7 +193,7 @@ class Client:
     ) -> Session:
         """Run the client once; ``enough``: answers after which it need not be watched longer."""
         arena, told = self.arena, told_requests(program) or 0
-        form = Form(**given["form"])
+        form, begun_s = Form(**given["form"]), time.time()
         with arena.peer("clock_server", {"port": program.port, **given}) as service:
             service.wait_for("ready", STARTS_S)
             arena.program = program
@@ -228,7 +232,10 @@ class Client:
             ending = run.ending()
             output = run.output.text
             run.stop()
-        return Session(given["offset_s"], service.events, output, status, ending, form, late_s)
+        return Session(
+            given["offset_s"], service.events, output, status, ending, form, late_s,
+            (begun_s, time.time()), arena.packets,
+        )  # fmt: skip
 
 
 def told_requests(program: Program) -> int | None:
@@ -259,6 +266,7 @@ def client(arena: Arena | None, submission_manifest: Manifest) -> Client | None:
 def keep(judge: Judge, session: Session) -> None:
     """Keep what happened as the check's evidence."""
     judge.finding.output = session.output[-20_000:]
+    judge.rests_on(session.frames, session.packets, "")
     for event in session.events:
         if event["event"] in ("asked", "answered"):
             judge.finding.ladder.append(

@@ -1,6 +1,7 @@
 """What is asked of a UDP client: it asks again with growing patience, and measures what it says."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,20 +27,24 @@ from grading.udp_runs import EXAM_REQUESTS, SILENCE_S, Runs, Watched, lost_of
 from grading.verdict import Judge
 
 PROGRAM = "udp-client"
+RUNS_APART = True
 FLOOD = 400
 """Datagrams within ``SILENCE_S`` that are no patience any more: more than 30 a second."""
 
 
 @pytest.fixture(scope="module")
 def runs(
-    submission: Submission, submission_manifest: Manifest, arena: Arena | None
+    submission: Submission,
+    submission_manifest: Manifest,
+    arena: Arena | None,
+    packets_folder: Path | None,
 ) -> Iterator[Runs | None]:
     """The client's runs, made on first need, each once."""
     if arena is None:
         yield None
         return
     programs = submission_manifest.programs
-    made = Runs(submission, arena.program, programs.get("udp-server"))
+    made = Runs(submission, arena.program, programs.get("udp-server"), packets_folder)
     try:
         yield made
     finally:
@@ -50,6 +55,7 @@ def keep(judge: Judge, watched: Watched) -> None:
     judge.finding.output = watched.output
     judge.finding.ladder = ladder(watched.events)
     judge.finding.receipt = watched.receipt
+    judge.rests_on(watched.frames, watched.packets, watched.not_kept)
 
 
 def started(judge: Judge, runs: Runs) -> None:
