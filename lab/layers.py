@@ -11,7 +11,8 @@ ALL_AT_ONCE = ("-n", str((os.cpu_count() or 2) * 3 // 2), "--dist", "worksteal")
 """How those run."""
 
 JUDGE = ("tests/checks", "tests/judge")
-"""Other people's programs: the checks (here on our own), the judge, and such programs in a lab."""
+"""Other people's programs: the checks (here on our own), the judge, and such programs in a lab.
+They run in two processes; the one with the table of programs judges two of those at a time."""
 
 MACHINE = ("tests/lab", "tests/netem")
 """What ``make test-vm`` runs, less what is marked ``any_kernel``: its result cannot depend on the
@@ -19,12 +20,12 @@ kernel, and an emulated processor takes minutes for it."""
 
 
 def side_by_side(processes: int) -> tuple[str, ...]:
-    """Return pytest's words for layers with containers; a process has one lab at most."""
+    """Return pytest's words for layers with containers; tests/conftest.py has the groups."""
     return ("-n", str(processes), "--dist", "loadgroup")
 
 
-SIDE_BY_SIDE = side_by_side(min(4, (os.cpu_count() or 2) + 1))
-"""Containers are waited for most of the time: there may be more processes than processors."""
+SIDE_BY_SIDE = (*side_by_side(min(4, 2 * (os.cpu_count() or 2))), "--no-loadscope-reorder")
+"""Containers are waited for half of the time: there may be more processes than processors."""
 
 
 def without(layers: Sequence[str]) -> list[str]:

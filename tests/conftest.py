@@ -1,5 +1,6 @@
 """Fixtures of the layers with containers: a lab of its own, under a project name of its own."""
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -26,17 +27,43 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+LONGEST_FIRST = (
+    "test_experiment", "lab of scenarios", "lab", "lab of changes", "test_page", "test_readme"
+)  # fmt: skip
+"""The order in which processes are to take the groups, so that none is left with the longest."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what belongs together where tests run side by side (``--dist loadgroup``).
 
-    One lab for all tests that need one, but another for those of scenarios and of netem, so that
-    two work at a time; a module's containers for its own tests.
+    Tests that need a lab share a few, so that several work at a time; a module's containers are
+    for its own tests; each test of the netem layer has a namespace of its own.
     """
-    if "lab" in getattr(item, "fixturenames", ()):
-        other = item.path.stem == "test_scenario_in_the_lab" or item.path.parent.name == "netem"
-        item.add_marker(pytest.mark.xdist_group("other lab" if other else "lab"))
-    elif item.path.parent.name != "netem":  # each of those has a namespace of its own
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    for item in items:
+        if (group := _group(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    order = {group: place for place, group in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(_group(item) or "", len(order)))
+
+
+def _group(item: pytest.Item) -> str | None:
+    module, layer = item.path.stem, item.path.parent.name
+    if "lab" not in getattr(item, "fixturenames", ()):
+        return None if layer == "netem" else module
+    if layer == "netem" or module == "test_scenario_in_the_lab":
+        return "lab of scenarios"
+    if module in ("test_network_change", "test_make") and not os.environ.get("LAB_EMULATED"):
+        return "lab of changes"  # an emulated processor takes more than a minute to start one
+    return "lab"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse versions of pytest and xdist that do not agree on how a test shows its group."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if session.config.getoption("loadgroup", False):
+        shown = all("@" in item.nodeid for item in grouped)
+        assert shown, "xdist does not see the groups; install what requirements/core.lock says"
 
 
 @pytest.fixture(scope="session")
