@@ -1,4 +1,7 @@
-"""The host side of the lab: ``python3 -m lab COMMAND``, called by the Makefile."""
+"""The host side of the lab: ``python3 -m lab COMMAND``, called by the Makefile.
+
+Each command imports what it needs: all of it would take longer than a change of the network.
+"""
 
 import os
 import subprocess
@@ -6,10 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import compose, conditions, impairment, layers, lifecycle, where
-from lab.engine import ensure_engine
 from lab.errors import LabError
-from lab.experiments import site
 from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         "netem": _netem,
         "reset": _reset,
         "scenario": _scenario,
-        "where": where.where_command,
+        "where": _where,
         "capture": _capture,
         "ladder": _ladder,
         "logs": _logs,
@@ -58,11 +58,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _up(_: list[str]) -> int:
+    from lab import lifecycle
+
     lifecycle.up()
     return 0
 
 
 def _down(_: list[str]) -> int:
+    from lab import lifecycle
+    from lab.engine import ensure_engine
+    from lab.experiments import site
+
     ensure_engine()
     lifecycle.down()
     site.remove_leftovers()
@@ -70,6 +76,10 @@ def _down(_: list[str]) -> int:
 
 
 def _clean(_: list[str]) -> int:
+    from lab import lifecycle
+    from lab.engine import ensure_engine
+    from lab.experiments import site
+
     ensure_engine()
     site.remove_leftovers()
     lifecycle.clean()
@@ -77,21 +87,35 @@ def _clean(_: list[str]) -> int:
 
 
 def _netem(_: list[str]) -> int:
+    from lab import impairment
+
     return impairment.netem()
 
 
 def _reset(_: list[str]) -> int:
+    from lab import impairment
+    from lab.engine import ensure_engine
+
     ensure_engine()
     impairment.reset()
     return 0
 
 
 def _scenario(_: list[str]) -> int:
+    from lab import conditions
+
     return conditions.scenario_command()
+
+
+def _where(arguments: list[str]) -> int:
+    from lab import where
+
+    return where.where_command(arguments)
 
 
 def _capture(_: list[str]) -> int:
     from lab import capture
+    from lab.engine import ensure_engine
 
     ensure_engine()
     return capture.capture_command()
@@ -104,11 +128,15 @@ def _ladder(_: list[str]) -> int:
 
 
 def _logs(_: list[str]) -> int:
+    from lab import compose
+
     service = os.environ.get("SERVICE", "")
     return compose.run("logs", "--follow", "--tail", "100", *service.split()).returncode
 
 
 def _shell(_: list[str]) -> int:
+    from lab import compose
+
     service = os.environ.get("SERVICE", "")
     if not service:
         raise LabError("opening a shell", "SERVICE is not given", "make shell SERVICE=udp")
@@ -116,12 +144,21 @@ def _shell(_: list[str]) -> int:
     return compose.run("exec", *terminal, service, "sh").returncode
 
 
+def _prepare() -> None:
+    """Have an engine that runs, and the images of what stands in this tree."""
+    from lab import lifecycle
+    from lab.engine import ensure_engine
+
+    ensure_engine()
+    lifecycle.build()
+
+
 def _test(arguments: list[str]) -> int:
+    from lab import layers
     from lab.venv import ensure_browser, ensure_venv
 
     os.environ.setdefault("LAB_TAG", "test")  # a lab that runs keeps its images
-    ensure_engine()
-    lifecycle.build()
+    _prepare()
     python = ensure_venv(("core", "browser", "report"))
     ensure_browser()
     if layers.names_paths(arguments):
@@ -134,13 +171,13 @@ def _test(arguments: list[str]) -> int:
 
 
 def _test_judge(arguments: list[str]) -> int:
+    from lab import layers
     from lab.venv import ensure_venv
 
     os.environ.setdefault("LAB_TAG", "test")  # as above
-    ensure_engine()
-    lifecycle.build()
+    _prepare()
     folders = () if layers.names_paths(arguments) else layers.JUDGE
-    return _pytest(ensure_venv(), [*layers.SIDE_BY_SIDE, *folders, *arguments])
+    return _pytest(ensure_venv(), [*layers.side_by_side(2), *folders, *arguments])
 
 
 def _pytest(python: Path, arguments: Sequence[str]) -> int:
@@ -163,8 +200,7 @@ def _grade_class(arguments: list[str]) -> int:
 def _grading(command: str, arguments: list[str]) -> int:
     from lab.venv import ensure_venv
 
-    ensure_engine()
-    lifecycle.build()
+    _prepare()
     python = str(ensure_venv())
     # In this process's place: subprocess.run would kill it a moment after Ctrl-C, while it still
     # takes its containers away.
@@ -175,8 +211,7 @@ def _grading(command: str, arguments: list[str]) -> int:
 def _bench(arguments: list[str]) -> int:
     from lab.venv import ensure_venv
 
-    ensure_engine()
-    lifecycle.build()
+    _prepare()
     python = ensure_venv()
     return subprocess.run(
         [str(python), "-m", "benchmarks", *arguments], cwd=ROOT, check=False

@@ -5,7 +5,7 @@ itself (``TC_LIB_DIR``, abbreviations), so its environment is empty.
 """
 
 import json
-import platform
+import os
 import subprocess
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -165,7 +165,7 @@ class Interface:
         done = _run(["nft", "-f", "-"], stdin=nft_chain(direction, self.name, impairment.loss))
         if done.returncode:
             raise NotOnThisKernel(
-                f"this kernel ({platform.release()}) has no netem, and not the {HOOKS[direction]}"
+                f"this kernel ({os.uname().release}) has no netem, and not the {HOOKS[direction]}"
                 f" hook of nftables either (nft: {_first_line(done.stderr)}). {REMEDY}"
             )
 
@@ -236,7 +236,7 @@ def versions() -> dict[str, str]:
     """Return the versions of the kernel, of tc and of nft."""
     tc, nft = _run(["tc", "-V"]).stdout, _run(["nft", "--version"]).stdout
     return {
-        "kernel": platform.release(),
+        "kernel": os.uname().release,
         "tc": tc.partition("iproute2-")[2].partition(",")[0].strip(),
         "nft": nft.partition(" v")[2].partition(" ")[0].strip(),
     }

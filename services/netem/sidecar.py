@@ -11,7 +11,7 @@ or nothing: when one direction cannot be had, neither is changed.
 """
 
 import json
-import platform
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -292,7 +292,7 @@ class Sidecar:
         shown = interface.read()
         if missing := _all_shortcomings(plan, shown):
             raise NotOnThisKernel(
-                f"this kernel ({platform.release()}) took {_in_short(plan)}, but does not show it:"
+                f"this kernel ({os.uname().release}) took {_in_short(plan)}, but does not show it:"
                 f" {'; '.join(missing)}"
             )
         now = timestamp(time.time_ns())
@@ -319,7 +319,7 @@ class Sidecar:
         if asked.impairment.is_loss_alone:
             return "nftables"
         raise NotOnThisKernel(
-            f"this kernel ({platform.release()}) cannot do {asked}, {IN_WORDS[direction]}: it has"
+            f"this kernel ({os.uname().release}) cannot do {asked}, {IN_WORDS[direction]}: it has"
             f" no {' and no '.join(lacking)} (tc: {next(iter(lacking.values()))}), and without"
             f' it only plain loss works, as in "loss 10%". {REMEDY}'
         )
