@@ -3,8 +3,11 @@
 A benchmark is a module of this package with ``main(arguments) -> exit status``.
 
 All of Python's side runs on the interpreter that runs this. The containers have their
-distribution's, and that of this machine is the nearest to it: ``make bench PYTHON=/usr/bin/python3``.
-One that was compiled without profile and link-time optimisation is a fifth to a third slower.
+distribution's, and this machine's own is the nearest to it::
+
+    make bench PYTHON=/usr/bin/python3
+
+One that was compiled without profile-guided optimisation is slower by a fifth to a third.
 """
 
 import importlib

@@ -5,7 +5,6 @@ minutes, on a machine that does nothing else. Needs the Debian packages gcc, irt
 part ``containers`` needs Docker and the image that ``make up`` builds.
 """
 
-import asyncio
 import csv
 import io
 import json
@@ -14,7 +13,6 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
 import statistics
 import subprocess
 import sys
@@ -27,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.settings import image
-from services.udp.protocol import confirm
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent
@@ -51,9 +48,6 @@ def main(arguments: list[str]) -> int:
         "wire": _wire,
         "account": _account,
     }
-    if len(arguments) == 2 and arguments[0] in PEERS:  # started by this module itself
-        PEERS[arguments[0]](int(arguments[1]))
-        return 0
     if unknown := set(arguments) - set(parts):
         print(f"no part {unknown.pop()!r}; there are {', '.join(parts)}", file=sys.stderr)
         return 2
@@ -113,6 +107,10 @@ def _server(port: int, *options: str) -> list[str]:
     return _python("services.udp", "--host", "127.0.0.1", "--port", str(port), *options)
 
 
+def _peer(name: str, port: int) -> list[str]:
+    return _python("benchmarks._udp_peer", name, str(port))
+
+
 def _wait_for_server(port: int) -> None:
     """Return when something answers, whoever it is."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -131,36 +129,6 @@ def _wait_for_server(port: int) -> None:
 
 
 # --- saturated: answers a second, one core for the server and one for the load
-
-
-def _asyncio_server(port: int) -> None:
-    class Confirming(asyncio.DatagramProtocol):
-        def connection_made(self, transport: Any) -> None:
-            self._transport = transport
-
-        def datagram_received(self, data: bytes, addr: Any) -> None:
-            self._transport.sendto(confirm(data), addr)
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(Confirming, local_addr=("127.0.0.1", port))
-        await asyncio.Event().wait()
-
-    asyncio.run(run())
-
-
-def _socketserver(port: int) -> None:
-    class Confirming(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            data, sock = self.request
-            sock.sendto(confirm(data), self.client_address)
-
-    with socketserver.ThreadingUDPServer(("127.0.0.1", port), Confirming) as server:
-        server.serve_forever()
-
-
-PEERS = {"_asyncio": _asyncio_server, "_socketserver": _socketserver}
-"""Each does what a student's first version does: confirm, drop nothing, log nothing."""
 
 
 def _saturated() -> bool:
@@ -184,11 +152,8 @@ def _saturated() -> bool:
                 "numbered",
                 lambda port: _server(port, *no_drop, "--log", "off"),
             ),
-            "asyncio": ("plain", lambda port: _python("benchmarks", "udp", "_asyncio", str(port))),
-            "socketserver": (
-                "plain",
-                lambda port: _python("benchmarks", "udp", "_socketserver", str(port)),
-            ),
+            "asyncio": ("plain", lambda port: _peer("asyncio", port)),
+            "socketserver": ("plain", lambda port: _peer("socketserver", port)),
         }
         rates: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(SATURATED_ROUNDS):
