@@ -1,8 +1,9 @@
-"""How long the lab takes to come and go, and how large it is; medians of three runs.
+"""How long the lab takes to come and go, how large it is, and what an idle sidecar costs.
 
-Runs in a lab of its own, with images that are built already.
+Runs in a lab of its own, with images that are built already; medians of three runs.
 """
 
+import json
 import re
 import statistics
 import subprocess
@@ -17,13 +18,14 @@ from lab.settings import image
 from tests.lab.driver import ROOT, Lab, engine
 
 RUNS = 3
+ROUND_TRIP_ROUNDS = 9
 MIB = 2**20
 SERVERS = ("udp", "clock", "http")
 
 
 def main(arguments: list[str]) -> int:
     """Print each figure beside what it is to stay under; return 1 when one does not."""
-    rows = [*_coming_and_going(), _image(), _fast_layers()]
+    rows = [*_coming_and_going(), _idle_sidecar(), _image(), _fast_layers()]
     for what, value, unit, limit in rows:
         verdict = "" if value <= limit else "   TOO MUCH"
         print(f"{what:<50} {value:8.1f} {unit:<4} (at most {limit:g}){verdict}")
@@ -66,6 +68,42 @@ def _scenario_applied(lab: Lab, folder: str) -> float:
     if found is None:
         raise SystemExit(f"make scenario did not say how long it took: {printed}")
     return float(found[1])
+
+
+def _idle_sidecar() -> Row:
+    """What a sidecar without an impairment adds to the round trip, beside what rounds differ by.
+
+    The same server twice, once in a namespace with a sidecar and once in one without; the client
+    asks one after the other. The limit is the range of the round trips to the second.
+    """
+    free_ports = {"UDP_PORT": "0", "CLOCK_PORT": "0", "HTTP_PORT": "0", "LAB_UDP_NETEM": "off"}
+    medians: dict[str, list[float]] = {"with": [], "without": []}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Lab.started(engine(), Path(folder), free_ports) as lab,
+    ):
+        without = lab.engine.containers.run(
+            image("progres-lab"),
+            ["python3", "-m", "services.udp", "--drop", "0", "--log", "off"],
+            name=f"{lab.project}-without",
+            detach=True,
+            init=True,
+            network=f"{lab.project}_lab",
+            labels={"com.docker.compose.project": lab.project},
+        )
+        servers = {"with": ("udp", lab.faithful_port), "without": (without.name, 1234)}
+        pace = ["--paced", "--interval", "2ms", "--count", "500", "--timeout", "1s"]
+        for _ in range(ROUND_TRIP_ROUNDS):
+            for name, (host, port) in servers.items():
+                where = ["--host", host, "--port", str(port)]
+                asked = lab.prober.exec_run(
+                    ["python3", "-m", "clients.udp", *where, *pace, "--json"]
+                )
+                document = json.loads(asked.output)
+                medians[name].append(document["statistics"]["rtt"]["median_s"] * 1e6)
+    added = statistics.median(a - b for a, b in zip(*medians.values(), strict=True))
+    limit = max(medians["without"]) - min(medians["without"])
+    return ("an idle sidecar adds to the round trip", abs(added), "us", round(limit, 1))
 
 
 def _memory(lab: Lab, server: str) -> float:
