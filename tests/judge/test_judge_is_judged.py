@@ -1,7 +1,7 @@
 """The judge is judged: every program in tests/submissions gets the verdicts that it deserves.
 
-``expected.toml`` says which; a difference in either direction fails. All of them take ten minutes
-on two processors: ``make test-judge ARGS="tests/judge -k 'minimal or traversal'"`` for some.
+``expected.toml`` says which; a difference in either direction fails. ``make test-judge
+ARGS="tests/judge -k 'minimal or traversal'"`` is for some of them.
 """
 
 import json
