@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.binomial import accepted
-from tests.lab.driver import DEFAULT_NETWORK, Lab
+from tests.lab.driver import DEFAULT_NETWORK, Lab, eventually
 from tests.netem.namespaces import backlog_drops
 
 PAIRS = 10 if os.environ.get("LAB_EMULATED") else 50
@@ -115,6 +115,34 @@ def test_a_setting_survives_the_restart_of_any_container(network: Lab, service: 
     network.container(service).restart(timeout=5)
     assert network.settled("udp")["directions"]["from_server"]["asked"] == "loss 25%"
     assert network.exchange(800).answered in accepted(800, 0.5 * 0.75)
+
+
+def test_a_sidecar_is_healthy_only_while_it_sees_in_the_kernel_what_was_asked(
+    network: Lab,
+) -> None:
+    network.changed.add("udp")
+    sidecar = network.container("udp-netem")
+    (kind, check) = sidecar.attrs["Config"]["Healthcheck"]["Test"]
+    assert kind == "CMD-SHELL"
+
+    def done(line: str) -> bool:
+        return bool(sidecar.exec_run(["sh", "-c", line]).exit_code == 0)
+
+    eventually(lambda: done(check), "it is healthy")
+    # Somebody else's qdisc is refused, not replaced: the setting is not in effect.
+    assert done("tc qdisc replace dev eth0 root handle 5: pfifo")
+    try:
+        eventually(lambda: not done(check), "it sees that", 60)
+    finally:
+        assert done("tc qdisc del dev eth0 root")
+    eventually(lambda: done(check), "it has put things right", 60)
+    # One that hangs sees nothing: the word that it gave last grows old.
+    assert done("kill -STOP -1")
+    try:
+        eventually(lambda: not done(check), "its word is too old", 60)
+    finally:
+        assert done("kill -CONT -1")
+    eventually(lambda: done(check), "it is healthy again", 60)
 
 
 @pytest.mark.any_kernel
