@@ -24,9 +24,9 @@ def side_by_side(processes: int) -> tuple[str, ...]:
     return ("-n", str(processes), "--dist", "loadgroup")
 
 
-SIDE_BY_SIDE = (*side_by_side(min(4, 2 * (os.cpu_count() or 2))), "--no-loadscope-reorder")
-"""Containers are waited for half of the time: there may be more processes than processors. The
-groups begin in the order that tests/conftest.py gives them."""
+SIDE_BY_SIDE = (*side_by_side(min(6, 3 * (os.cpu_count() or 2))), "--no-loadscope-reorder")
+"""Containers are waited for half of the time: there may be more processes than processors, and as
+many as there are long groups. These begin in the order that tests/conftest.py gives them."""
 
 
 def without(layers: Sequence[str]) -> list[str]:

@@ -27,8 +27,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show of a long text its beginning and its length: a report is to be read by people."""
+    if isinstance(val, str | bytes) and len(val) > 60:
+        return f"{val[:30]!r}... of {len(val)}"
+    return None
+
+
 LONGEST_FIRST = (
-    "test_experiment", "lab of scenarios", "lab", "lab of changes", "test_page", "test_readme"
+    "test_experiment", "lab of scenarios", "test_readme", "lab", "lab of changes", "test_make",
+    "test_crash", "test_page",
 )  # fmt: skip
 """The order in which processes are to take the groups, so that none is left with the longest."""
 

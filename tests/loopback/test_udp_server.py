@@ -384,9 +384,10 @@ def test_every_line_is_written_though_the_server_is_told_to_stop_under_load(
         client.sendto(
             b"ping 7f3a9c01 %d.1 #%d:" % (number + 1, number + 1), ("127.0.0.1", server.port)
         )
+        if number == 0:
+            server.wait_for("received")  # it runs; only what is yet to come is the load
     assert server.stop() == 0
     counts = server.wait_for("stopped")
     lines = Counter(event["event"] for event in server.events)
-    assert counts["received"] > 0
     for what in ("received", "dropped", "answered"):
         assert lines[what] == counts[what]
