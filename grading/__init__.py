@@ -2,7 +2,8 @@
 
 ::
 
-    folder -> manifest.py    what the submission says of itself (lab.toml), or is recognised
+    folder -> manifest.py    what the submission says of itself (lab.toml)
+              recognition.py or else what can be recognised
            -> sandbox.py     its files copied into a container without network, built there
            -> arena.py       one program in a namespace of its own, and our peer on the other end
            -> tests/checks   the checks, pytest tests that talk to the arena and to ``judge``
@@ -13,6 +14,17 @@ added there, so a server that listens on localhost alone and a client with an ad
 it both meet our peer. The peer (``grading/peer``) runs in a container of its own in that namespace;
 it alone has NET_ADMIN, to lose packets, and NET_RAW, to capture them.
 """
+
+PORTS = {
+    "udp-server": 1234,
+    "udp-client": 1234,
+    "clock-server": 1236,
+    "clock-client": 1236,
+    "http-server": 12345,
+}
+"""What a submission may have, and the exercise's own port of each."""
+
+PROGRAMS = tuple(PORTS)
 
 
 class GradingError(Exception):

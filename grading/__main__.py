@@ -18,6 +18,7 @@ import requests
 from grading import GradingError, classroom, feedback, manifest
 from grading.feedback import report as reports
 from grading.feedback import terminal
+from grading.recognition import draft
 from grading.sandbox import UNTRUSTED, remove_abandoned, running_since
 from grading.verdict import FAILED, INVALID
 from lab.errors import LabError
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "draft":
-            print(manifest.draft(options.folder), end="")
+            print(draft(options.folder), end="")
             return 0
         if options.command == "grade-class":
             jobs = options.jobs or classroom.default_jobs(
@@ -114,7 +115,7 @@ def grade(
     place = results or _new_folder(folder.name)
     place.mkdir(parents=True, exist_ok=True)
     if submitted.drafted:
-        (place / manifest.NAME).write_text(manifest.draft(folder), encoding="utf-8")
+        (place / manifest.NAME).write_text(draft(folder), encoding="utf-8")
         print(f"no {manifest.NAME}: judged by a draft, look it over: {_shown(place)}/lab.toml")
     _remove_abandoned()
     verdicts = place / "verdicts.json"

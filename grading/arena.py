@@ -14,8 +14,9 @@ from docker.utils.socket import STDERR, SocketError, frames_iter
 
 from grading import GradingError
 from grading.images import peer_image
-from grading.manifest import Program, literal_addresses
+from grading.manifest import Program
 from grading.sandbox import LABEL, USER, Run, Submission, close_socket
+from grading.sources import literal_addresses
 from lab.capture import Capture
 from lab.settings import ROOT
 

@@ -18,9 +18,9 @@ import docker
 import docker.errors
 import pytest
 
-from grading import GradingError, manifest, rubric
+from grading import PROGRAMS, GradingError, manifest, rubric
 from grading.arena import Arena
-from grading.manifest import PROGRAMS, Manifest
+from grading.manifest import Manifest
 from grading.sandbox import BuildFailed, Submission, submitted
 from grading.verdict import (
     FAILED,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grading import manifest, rubric
+from grading import PROGRAMS, rubric
 from grading.sandbox import LABEL
 from lab import pcapng
 from lab.settings import image
@@ -24,7 +24,7 @@ def test_the_packets_of_each_check_are_kept_as_evidence(tmp_path: Path) -> None:
     done = grade(MINIMAL, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     findings = json.loads((tmp_path / "verdicts.json").read_text())["findings"]
-    assert {finding["program"] for finding in findings} == {*manifest.PROGRAMS}
+    assert {finding["program"] for finding in findings} == {*PROGRAMS}
     page = (tmp_path / "feedback.html").read_text()
     for finding in findings:
         packets = finding["evidence"]["packets"]

@@ -103,3 +103,119 @@ def test_the_draft_recognises_programs_by_content_and_name(name: str, tmp_path: 
         assert (program.image, program.port) == (wanted.image, wanted.port)
         if program.image == "python" and "-m" not in wanted.command:
             assert program.command.split()[:2] == wanted.command.split()[:2]
+
+
+UDP = "s = socket(AF_INET, SOCK_DGRAM)\n"
+TCP = "s = socket(AF_INET, SOCK_STREAM)\n"
+BOUND = "s.bind(('', 1234))\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "program", "command"),
+    [
+        # What stands beside it is an exercise before or after.
+        (
+            {
+                "a_serveur.py": UDP + BOUND + "s.sendto(m.upper(), a)",
+                "b_serveur.py": UDP + BOUND + "if randint(0, 1): s.sendto(m.upper(), a)",
+                "c_serveur.py": UDP + BOUND + "fichier = open(m); random.choice(fichier)",
+            },
+            "udp-server",
+            "python3 b_serveur.py",
+        ),
+        (
+            {
+                "clientUDP.py": UDP + "s.sendto(input('message'), a); print(s.recv(100))",
+                "clientUDPping.py": UDP + "RTT = t1 - t0 # ping",
+                "clientUDPpingRetry.py": UDP + "s.settimeout(1); RTT = t1 - t0 # ping",
+                "ex4clientUDP.py": UDP + "open(filename); s.settimeout(1)",
+            },
+            "udp-client",
+            "python3 clientUDPpingRetry.py",
+        ),
+        # A clock that is not called one, and a question that looks like HTTP.
+        (
+            {"serverTCP.py": TCP + BOUND + "print(datetime.now()); c.send(str(time.time()))"},
+            "clock-server",
+            "python3 serverTCP.py",
+        ),
+        (
+            {"clientTCP.py": TCP + "s.send('GET heure'); print('Difference', time.time() - t)"},
+            "clock-client",
+            "python3 clientTCP.py",
+        ),
+        # Over UDP; a ping that tells the time of day is none.
+        (
+            {"Server2.py": UDP + BOUND + "if m == 'get_time': s.sendto(ctime(), a)"},
+            "clock-server",
+            "python3 Server2.py",
+        ),
+        (
+            {"p.py": UDP + "s.settimeout(1); s.sendto('Ping %d %s' % (n, ctime()), a); rtt = 1"},
+            "udp-client",
+            "python3 p.py",
+        ),
+        (
+            {"serverHTTP.py": TCP + BOUND + "if 'GET' not in r: c.send('Erreur 400')"},
+            "http-server",
+            "python3 serverHTTP.py",
+        ),
+        # What it opens lies beside it, unless it says where.
+        (
+            {"TP 1/web.py": TCP + BOUND + "open('index.html') # HTTP/1.1"},
+            "http-server",
+            "cd 'TP 1' && python3 web.py",
+        ),
+        (
+            {"ex3/web.py": TCP + BOUND + "open('ex3/index.html') # HTTP/1.1"},
+            "http-server",
+            "python3 ex3/web.py",
+        ),
+        (
+            {"lab/__init__.py": "", "lab/web.py": TCP + BOUND + "# HTTP/1.1"},
+            "http-server",
+            "python3 -m lab.web",
+        ),
+    ],
+)
+def test_the_draft_takes_what_was_asked_for_of_what_there_is(
+    files: dict[str, str], program: str, command: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (found,) = manifest.load(tmp_path).programs.values()
+    assert (found.name, found.command) == (program, command)
+
+
+@pytest.mark.parametrize(
+    "text", ["print('hello')", TCP + "s.send(b'hello')", TCP + "s.send('GET / HTTP/1.1')"]
+)
+def test_what_is_none_of_the_five_is_not_taken_for_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "client.py").write_text(text)
+    with pytest.raises(GradingError, match="recognised"):
+        manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "command", "stdin", "requests"),
+    [
+        ("client.py", "host = sys.argv[1]; settimeout", "127.0.0.1", (), None),
+        ("client.py", "host, port = sys.argv[1], int(sys.argv[2])", "127.0.0.1 1234", (), None),
+        ("client.py", "n = int(sys.argv[1])", "10", (), 10),
+        ("client.py", "s.connect((sys.argv[1], int(sys.argv[2])))", "127.0.0.1 1234", (), None),
+        ("server.py", BOUND + "s.bind(('', int(sys.argv[1])))", "1234", (), None),
+        ("server.py", BOUND + "print(len(sys.argv))", "", (), None),
+        ("client.py", "p.add_argument('host'); p.add_argument('--port')", "127.0.0.1", (), None),
+        ("client.py", "n = int(input('Combien ? '))", "", ("10",), 10),
+        ("client.py", "input('IP address: '); input('port')", "", ("127.0.0.1", "1234"), None),
+        ("client.py", "input(); input('How many pings?')", "", ("hello", "10"), 10),
+    ],
+)
+def test_the_draft_says_what_to_start_a_program_with_and_what_to_type(
+    name: str, text: str, command: str, stdin: tuple[str, ...], requests: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(UDP + text)
+    (found,) = manifest.load(tmp_path).programs.values()
+    assert found.command == f"python3 {name} {command}".strip()
+    assert (found.stdin, found.requests) == (stdin, requests)
