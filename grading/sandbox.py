@@ -62,7 +62,14 @@ def confinement(image: str) -> dict[str, Any]:
         "tmpfs": {"/tmp": "size=64m,mode=1777"},
         "ulimits": [docker.types.Ulimit(name="nofile", soft=1024, hard=1024)],
         "log_config": docker.types.LogConfig(type="none"),
-        "environment": {"HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONUNBUFFERED": "1"},
+        "environment": {
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",  # on a terminal, Python's tracebacks would be coloured
+            "TERM": "dumb",
+        },
     }
 
 
@@ -310,8 +317,10 @@ class Submission:
         """Start a program in the namespace of the container ``arena``."""
         container = self.engine.containers.create(
             self.image_for(program),
-            # A terminal, so that what it prints is not held back in a buffer.
-            entrypoint=["sh", "-c", f"stty -echo 2>/dev/null; exec {command or program.command}"],
+            # A terminal, so that what it prints is not held back in a buffer. A shell of its own
+            # for the command, which may be a line of several: cd server && python3 web.py.
+            entrypoint=["sh", "-c", 'stty -echo 2>/dev/null; exec sh -c "$0"'],
+            command=[command or program.command],
             name=f"progres-lab-grading-{self.run_id}-{program.name}-{uuid.uuid4().hex[:6]}",
             labels={LABEL: self.run_id},
             network_mode=f"container:{arena}",

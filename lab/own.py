@@ -198,7 +198,10 @@ def override(servers: Sequence[OwnServer], images: Mapping[str, str]) -> str:
         protocol, lab_port = PORTS[exercise]
         variable = f"{exercise.upper()}_PORT"
         port = f"127.0.0.1:${{{variable}:-{lab_port}}}:{program.port}/{protocol}"
-        services[f"{exercise}-net"] = f"{{ports: !override {_json([port], raw=True)}}}"
+        # A server without SO_REUSEADDR would else find its port taken when it is started anew.
+        at_once = _json({"sysctls": {"net.ipv4.tcp_max_tw_buckets": 0}})
+        ports = f"ports: !override {_json([port], raw=True)}"
+        services[f"{exercise}-net"] = f"{at_once[:-1]}, {ports}}}"
         # Without a route there is no way out of the lab, not even for a program that looks for one;
         # its clients are on the link, and what comes in through a published port seems to be.
         no_way_out = 'ip route del default; ip -6 route del default; exec "$@"'
@@ -229,7 +232,7 @@ def shell_command(program: Program) -> str:
     steps = []
     if program.build:
         steps.append(f"cp -r {SOURCE}/. {FOLDER} && cd {FOLDER} && {{ {program.build}\n}}")
-    start = f"exec {program.command}"
+    start = f"exec sh -c {shlex.quote(program.command)}"  # it may be a line of several
     if program.stdin:
         typed = " ".join(shlex.quote(line) for line in program.stdin)
         start = f"printf '%s\\n' {typed} | {start}"

@@ -13,7 +13,7 @@ from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine, eventually
 SUBMISSIONS = ROOT / "tests/submissions"
 OURS = {"UDP_DIR": str(SUBMISSIONS / "correct-classes"),
         "CLOCK_DIR": str(SUBMISSIONS / "correct-procedural"),
-        "HTTP_DIR": str(SUBMISSIONS / "correct-procedural")}  # fmt: skip
+        "HTTP_DIR": str(SUBMISSIONS / "correct-textbook")}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_our_clients_are_pointed_at_the_students_servers(own_lab: Lab) -> None:
     assert clock.returncode == 0, clock
     assert b"Nouveau client" in own_lab.container("clock").logs()
     page = own_lab.client("http")
-    assert "Le serveur web fonctionne." in page.stdout
+    assert "It’s “up” ✓" in page.stdout
 
 
 def test_they_are_under_the_same_impairment_and_published(own_lab: Lab) -> None:
@@ -57,6 +57,16 @@ def test_they_are_confined_as_in_grading_and_have_no_way_out(own_lab: Lab) -> No
         routes = container.exec_run(["cat", "/proc/net/route"]).output.decode().splitlines()[1:]
         assert routes
         assert not [route for route in routes if route.split()[1] == "00000000"]
+
+
+def test_after_an_edit_a_program_is_restarted_at_once_also_without_so_reuseaddr(
+    own_lab: Lab,
+) -> None:
+    for _ in range(2):
+        page = own_lab.client("http")  # its server closes first: that is what keeps a port taken
+        assert "The web server is working." in page.stdout
+        own_lab.compose("restart", "http")
+        eventually(lambda: own_lab.healthy("http"), "it serves again")
 
 
 def test_make_up_alone_goes_back_to_ours(own_lab: Lab) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from grading.manifest import PROGRAMS, Program
+from grading import PROGRAMS
+from grading.manifest import Program
 from lab import own, settings
 from lab.errors import LabError
 from lab.settings import EXERCISES, OWN_FOLDERS, ROOT, SETTINGS, image
@@ -134,10 +135,12 @@ def test_the_sandbox_in_the_second_compose_file() -> None:
     assert mount["source"] == "/home/me/it's $$mine"
     assert mount["read_only"] is True
     assert mount["target"] == server["working_dir"]
-    assert server["command"] == ["sh", "-c", "exec python3 s.py $$HOME"]
+    assert server["command"] == ["sh", "-c", "exec sh -c 'python3 s.py $$HOME'"]
     assert server["restart"] == "no"
     assert (server["mem_limit"], server["cpus"]) == ("256m", 1)
     assert found["udp-net"]["ports"] == ["127.0.0.1:${UDP_PORT:-1234}:5005/udp"]
+    # Started anew, a server without SO_REUSEADDR does not find its port taken.
+    assert found["udp-net"]["sysctls"] == {"net.ipv4.tcp_max_tw_buckets": 0}
     assert found["udp-client"]["environment"] == {"UDP_PORT": "5005"}
     assert "ip route del default" in found["udp-netem"]["entrypoint"][2]
     assert not {"privileged", "cap_add", "user", "network_mode"} & set(server)
@@ -153,7 +156,7 @@ def test_a_program_is_built_in_the_same_sandbox_in_a_copy_of_its_folder() -> Non
         place.startswith(f"{server['working_dir']}:") and ",exec" in place
         for place in server["tmpfs"]
     )
-    assert server["command"][2].endswith("{ make  # all\n} && exec ./server")
+    assert server["command"][2].endswith("{ make  # all\n} && exec sh -c ./server")
     assert server["healthcheck"]["start_period"] == "200s"
 
 

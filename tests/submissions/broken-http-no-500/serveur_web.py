@@ -50,7 +50,6 @@ def servir(connexion, adresse):
 
 
 ecoute = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-ecoute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 ecoute.bind(("", PORT))
 ecoute.listen(100)
 print("Serveur web sur http://localhost:" + str(PORT))
