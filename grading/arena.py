@@ -32,14 +32,21 @@ class Arena:
 
     What passes between program and peer is kept in ``packets`` (pcapng), if that is given: as
     evidence, at most 16 MiB, before anything is lost on purpose. ``not_kept`` says, once it is
-    closed, what is not in there, and why; empty if nothing.
+    closed, what is not in there, and why; empty if nothing. ``submitted`` has all programs of the
+    submission, by name: from one can be learnt how the other talks.
     """
 
     def __init__(
-        self, submission: Submission, program: Program, packets: Path | None = None
+        self,
+        submission: Submission,
+        program: Program,
+        packets: Path | None = None,
+        *,
+        submitted: Mapping[str, Program] | None = None,
     ) -> None:
         self.submission = submission
         self.program = program
+        self.submitted = submitted or {}
         self.packets = packets
         self.run: Run | None = None
         self.runs: list[Run] = []
@@ -56,6 +63,9 @@ class Arena:
             init=True,
             labels={LABEL: submission.run_id},
             network_mode="none",
+            # A port is free again at once, whoever closed first: a server without SO_REUSEADDR that
+            # is started anew for the next check must not fail for the one before.
+            sysctls={"net.ipv4.tcp_max_tw_buckets": "0"},
             extra_hosts=hosts,
             user="0:0",
             cap_drop=["ALL"],
@@ -114,11 +124,25 @@ class Arena:
 
     def start(self, command: str = "") -> Run:
         """Start the program (another command of it, if given), ending the one that ran before."""
-        if self.run is not None:
-            self.run.stop()
+        self.end()
         self.run = self.submission.start(self.program, self._peer.id, command=command)
         self.runs.append(self.run)
         return self.run
+
+    def end(self) -> None:
+        """End the program, if it runs."""
+        if self.run is not None:
+            self.run.stop()
+            self.run = None
+
+    @contextmanager
+    def playing(self, program: Program) -> Iterator[None]:
+        """Have another program of the submission in this one's place meanwhile."""
+        own, self.program = self.program, program
+        try:
+            yield
+        finally:
+            self.program = own
 
     def listener(self, protocol: str) -> tuple[str, int] | None:
         """Return address and port at which somebody listens here; None: nobody does.

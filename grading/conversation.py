@@ -23,6 +23,8 @@ ENOUGH = 0.8
 MOST_NUMBERS = 4000
 LAST_NS = 300_000_000
 """What a program may be stalled after the last answer: there is no next datagram to tell."""
+LEAST_WAIT_NS = 50_000_000
+"""A timeout, more likely than what a program does between two requests."""
 
 UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -123,6 +125,21 @@ def exchanges(events: Sequence[Event]) -> list[Exchange]:
 def datagrams(events: Sequence[Event]) -> list[Event]:
     """Return what the client sent."""
     return [event for event in events if event["event"] == "datagram"]
+
+
+def waits_longer_and_longer(events: Sequence[Event]) -> bool:
+    """Return whether a client has waited, each time longer, for what it was given each time."""
+    gaps_ns: list[int] = []
+    answered_ns: int | None = None
+    for event in events:
+        if event["event"] == "answer":
+            answered_ns = event["t_ns"]
+        elif event["event"] == "datagram" and answered_ns is not None:
+            gaps_ns.append(event["t_ns"] - answered_ns)
+            answered_ns = None
+    last = gaps_ns[-3:]
+    growing = all(after > 1.3 * before for before, after in zip(last, last[1:], strict=False))
+    return len(last) == 3 and last[0] > LEAST_WAIT_NS and growing
 
 
 def ladder(events: Sequence[Event]) -> list[dict[str, Any]]:

@@ -145,7 +145,7 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena | None]:
     folder = request.getfixturevalue("packets_folder")
     apart = getattr(request.module, "RUNS_APART", False)
     packets = folder / f"{program.name}.pcapng" if folder and not apart else None
-    made = Arena(request.getfixturevalue("submission"), program, packets)
+    made = Arena(request.getfixturevalue("submission"), program, packets, submitted=programs)
     try:
         yield made
     finally:

@@ -23,10 +23,11 @@ from typing import Any
 
 from grading import GradingError
 from grading.arena import Arena
-from grading.conversation import datagrams
+from grading.conversation import datagrams, waits_longer_and_longer
 from grading.manifest import Program
 from grading.sandbox import Submission
 from grading.statistics import TRIES
+from grading.wording import ECHO, learned
 from lab.settings import ROOT
 
 Step = dict[str, Any]
@@ -45,6 +46,8 @@ HUNG_S = 16.0
 """How long nothing comes until a client waits for ever: some wait 10 s for each answer."""
 UNCOUNTED_S = 6.0
 """The same for one that was not said how many requests it makes, while all is answered."""
+EXAMPLES = 4
+"""So many of a client's own messages show how its server words a confirmation."""
 EXAM_TRIES = 8
 """By chance nothing is lost of ten requests in one run of eight: it is run again then."""
 EXAM_REQUESTS = 3
@@ -67,6 +70,8 @@ class Watched:
     ``not_kept``: what is missing in it, and why."""
     frames: tuple[float, float] = (0.0, 0.0)
     not_kept: str = ""
+    cut: bool = False
+    """We ended it, as our confirmations did not seem to be taken: it is not what is judged."""
 
     @property
     def sent(self) -> list[Mapping[str, Any]]:
@@ -88,7 +93,7 @@ class Runs:
         self._packets_folder = packets_folder
         self.program = program
         self._server = server
-        self._wording: dict[str, str] = {"kind": "echo"}
+        self._wording: Mapping[str, str] = ECHO
         self._plain: Watched | None = None
         self._futures: dict[str, Future[Watched]] = {}
         self._pool = ThreadPoolExecutor(5, thread_name_prefix="client-run")
@@ -100,7 +105,7 @@ class Runs:
         self._pool.shutdown()
 
     @property
-    def wording(self) -> dict[str, str]:
+    def wording(self) -> Mapping[str, str]:
         """How our server words its confirmations."""
         return self._wording
 
@@ -110,9 +115,10 @@ class Runs:
         if self._plain is None:
             self._submission.volume_for(self.program)  # built once, before all
             plan, told = [{"hold_ms": ms} for ms in PLAIN_MS * 10], self.program.requests
-            self._plain = self._watch("plain", plan, {"hold_ms": 30}, LONGEST_S, told)
-            if self._is_not_taken(self._plain) and (learned := self._learned()):
-                self._wording = learned
+            first = self._plain = self._watch("plain", plan, {"hold_ms": 30}, LONGEST_S, told)
+            if self._is_not_taken(first):
+                self._wording = self._learned() or ECHO
+            if first.cut or self._wording != ECHO:
                 self._plain = self._watch("plain", plan, {"hold_ms": 30}, LONGEST_S, told)
         return self._plain
 
@@ -159,38 +165,41 @@ class Runs:
         return watched
 
     def _is_not_taken(self, watched: Watched) -> bool:
-        """Return whether the client went on asking although it was answered."""
-        told = self.program.requests
-        return told is not None and len(watched.sent) > told
+        """Return whether the client went on asking although it was answered, or seems to have."""
+        told, messages = self.program.requests, [event["data"] for event in watched.sent]
+        if not watched.ended or waits_longer_and_longer(watched.events):
+            return True
+        if told is not None:
+            return len(messages) > told
+        return any(a == b for a, b in zip(messages, messages[1:], strict=False))
 
     def _is_refused(self, events: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether it is clear in the first run that our confirmations are not taken."""
-        told, first_run = self.program.requests, self._plain is None
-        return first_run and told is not None and len(datagrams(events)) > told + 2
+        if self._plain is not None:
+            return False
+        told = self.program.requests
+        too_many = told is not None and len(datagrams(events)) > told + 2
+        return too_many or waits_longer_and_longer(events)
 
     def _learned(self) -> dict[str, str] | None:
         """Return how the submission's own server words its confirmations."""
         if self._server is None or self._plain is None or not self._plain.sent:
             return None
-        message = self._plain.sent[0]["data"]
+        messages = list(dict.fromkeys(event["data"] for event in self._plain.sent))[:EXAMPLES]
         arena = Arena(self._submission, self._server)
         try:
             where = arena.serving("udp")
             if where is None:
                 return None
             order = {"op": "try", "host": where[0], "port": where[1], "tries": TRIES}
-            told = arena.ask("udp_client", order | {"wait_s": 0.1, "datagrams": [message]})
+            told = arena.ask("udp_client", order | {"wait_s": 0.1, "datagrams": messages})
         except GradingError:
             return None
         finally:
             arena.close()
-        answer = next((event["answer"] for event in told if event["event"] == "tried"), None)
-        if answer is None:
-            return None
-        before, found, after = answer.partition(message)
-        if found and message:
-            return {"kind": "around", "before": before, "after": after}
-        return {"kind": "fixed", "text": answer}
+        answers = [event["answer"] for event in told if event["event"] == "tried"]
+        pairs = [(m, a) for m, a in zip(messages, answers, strict=False) if a is not None]
+        return learned(pairs) if pairs else None
 
     def _watch(
         self,
@@ -228,7 +237,7 @@ class Runs:
         run = arena.start()
         begin = time.monotonic()
         last, seen, longest_gap_s, first = begin, 0, 0.0, 0.0
-        hung = False
+        hung = cut = False
         while not run.ended.wait(0.05) and not self._over.is_set():
             now = time.monotonic()
             if len(events) > seen:
@@ -242,7 +251,8 @@ class Runs:
                     hung = True
                     break
                 continue
-            if now - first > longest_s or self._is_refused(events):
+            cut = self._is_refused(events)
+            if cut or now - first > longest_s:
                 break
             if _is_done(events, count) and quiet_s > QUIET_S:
                 break
@@ -264,7 +274,7 @@ class Runs:
         )
         run.stop()
         kept: list[Mapping[str, Any]] = list(events)
-        return Watched(kept, output, ended, crashed, hung and not ended, ending)
+        return Watched(kept, output, ended, crashed, hung and not ended, ending, cut=cut)
 
 
 def _is_done(events: Sequence[Mapping[str, Any]], count: int | None) -> bool:

@@ -4,7 +4,8 @@ Orders::
 
     {"host", "port", "protocol": "tcp" or "udp", "steps": [...]}       see ``talk``
         "hear" takes ``lines``: how many line ends make an answer; 0: silence does
-    {"host", "port", "protocol", "op": "learn", "question": tried before all others, or ""}
+    {"host", "port", "protocol", "op": "learn", "questions": tried before all others,
+     "others": whether those are tried, too}
         finds out how the server is asked: tells {"event": "learned", "question", "greeting",
         "answer", "lines", "end", "wall_ns", "finish": it answers when we have ended our side,
         "unasked": it tells the time to whoever connects}, or {"event": "not learned", "said"}
@@ -47,7 +48,7 @@ def main() -> None:
     given = order()
     talk = Talk((given["host"], given["port"]), whole, given.get("protocol", "tcp"))
     if given.get("op") == "learn":
-        learn(talk, (given["question"], *QUESTIONS) if given.get("question") else QUESTIONS)
+        learn(talk, (*given["questions"], *(QUESTIONS if given["others"] else ())))
     else:
         talk.run(given["steps"])
 

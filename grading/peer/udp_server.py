@@ -18,8 +18,7 @@ A request begins with the first datagram after the answer to the one before. A d
 while an answer is held back is ``early``: the client has not waited so long, or has taken another
 answer for that one. It is not answered itself.
 
-Wordings: ``echo``; ``fixed`` (``text``); ``around`` (``before`` and ``after`` the message); bytes
-in latin-1.
+``wording``: see ``grading.wording``.
 
 Tells ``ready``; ``datagram`` (n, request, attempt, bytes, data, early, lost); ``answer`` (n,
 request, attempt, held_ns, bytes, data, kind: first, second or late). Times are those of the
@@ -35,6 +34,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grading.peer import order, tell, text
+from grading.wording import ECHO, word
 
 HOLD_MS = (15.0, 400.0)
 USUAL_TIMEOUT_NS = 200_000_000
@@ -67,7 +67,7 @@ class Server:
     def __init__(self, given: dict[str, Any]) -> None:
         self._plan: list[dict[str, Any]] = given["plan"]
         self._rest: dict[str, Any] = given["rest"]
-        self._wording: dict[str, str] = given.get("wording", {"kind": "echo"})
+        self._wording: dict[str, str] = given.get("wording", ECHO)
         self._timeout_ns: int | None = None
         self._count = self._request = self._attempt = 0
         self._is_held = False
@@ -147,7 +147,7 @@ class Server:
         heapq.heappush(self._due, (due_ns, to.n, kind, to))
 
     def _send(self, to: Datagram, kind: str) -> None:
-        data = self._worded(to.data)
+        data = word(self._wording, to.data.decode("latin-1")).encode("latin-1")
         now = time.monotonic_ns()
         try:
             to.sock.sendmsg([data], to.answer_from, 0, to.sender)
@@ -157,15 +157,6 @@ class Server:
             "answer", t_ns=now, n=to.n, request=to.request, attempt=to.attempt, kind=kind,
             held_ns=now - to.arrival_ns, bytes=len(data), data=text(data[:SHOWN_BYTES]),
         )  # fmt: skip
-
-    def _worded(self, message: bytes) -> bytes:
-        wording = {key: value.encode("latin-1") for key, value in self._wording.items()}
-        match self._wording["kind"]:
-            case "fixed":
-                return wording["text"]
-            case "around":
-                return wording["before"] + message + wording["after"]
-        return message
 
 
 def received(sock: socket.socket) -> tuple[bytes, Any, int, Ancillary]:

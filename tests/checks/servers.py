@@ -38,9 +38,8 @@ class Place:
 def new_program_after_a_failure(arena: Arena | None, judge: Judge) -> Iterator[None]:
     """Start the program anew for the next check when this one may have broken it."""
     yield
-    if arena is not None and judge.finding.verdict == FAILED and arena.run is not None:
-        arena.run.stop()
-        arena.run = None
+    if arena is not None and judge.finding.verdict == FAILED:
+        arena.end()
 
 
 def listening(
@@ -125,7 +124,11 @@ def _shown(event: Mapping[str, Any]) -> str | None:
 
 def quoted(data: str, limit: int = 80) -> str:
     """Return bytes (as latin-1) as text in quotes, shortened."""
-    text = data.encode("latin-1").decode("utf-8", errors="replace")
+    return in_quotes(data.encode("latin-1").decode("utf-8", errors="replace"), limit)
+
+
+def in_quotes(text: str, limit: int = 80) -> str:
+    """Return text in quotes, shortened."""
     return repr(text if len(text) <= limit else text[:limit] + "...")
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from grading.arena import STARTS_WITHIN_S, Arena
 from grading.differences import Told, agreed, in_another_unit, matches
-from grading.manifest import Manifest, Program
+from grading.manifest import Program
 from grading.readings import SECOND_NS, Form, template, time_in
 from grading.verdict import Judge
-from tests.checks.servers import listening, quoted
+from tests.checks.clocks import FORMS, STARTS_S, learned
+from tests.checks.servers import in_quotes, listening, quoted
 
 PROGRAM = "clock-client"
 SERVER = "clock-server"
@@ -29,27 +30,8 @@ SLOW_S = 0.7
 FAREWELL = re.compile(r"(quit|exit|q|bye|goodbye|end|stop|fin|close|au revoir)\W*$", re.IGNORECASE)
 
 COMPLAINT = re.compile(r"traceback|exception|error|erreur", re.IGNORECASE)
-STARTS_S = 20.0
-"""How long a program may take to come to its first question, on a machine that is busy."""
-
 TRYING_S = 60.0
 """How long ways of answering are tried."""
-
-FORMS = (
-    "{weekday_en3} {month_en3} {day:2} {hour:02}:{minute:02}:{second:02} {year}\n",
-    "{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{fraction6}\n",
-    "{epoch_s}.{fraction6}\n",
-    "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction6}\n",
-    "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction9}Z\n",
-    "{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}\n",
-    "{hour:02}:{minute:02}:{second:02}\n",
-    "{epoch_s}\n",
-    "{epoch_ms}\n",
-    "{epoch_us}\n",
-    "{day:02}/{month:02}/{year} {hour:02}:{minute:02}:{second:02}\n",
-    "{epoch_ns}\n",
-)
-"""How people's clock servers answer: tried in turn where the submission's own cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +75,10 @@ class Session:
 class Client:
     """The client under test and its runs; each is made once, when a check needs it."""
 
-    def __init__(self, arena: Arena, manifest: Manifest) -> None:
+    def __init__(self, arena: Arena) -> None:
         self.arena = arena
         self.program = arena.program
         self.told = told_requests(arena.program)
-        self._manifest = manifest
         self._sessions: dict[str, Session] = {}
         self._answers: dict[str, Any] | None = None
 
@@ -137,22 +118,14 @@ class Client:
 
     def _of_its_server(self) -> dict[str, Any] | None:
         """Return how the submission's own clock server answers; None: it does not."""
-        server = self._manifest.programs.get(SERVER)
+        server = self.arena.submitted.get(SERVER)
         if server is None:
             return None
-        self.arena.program = server
-        try:
+        with self.arena.playing(server):
             place = listening(self.arena, ("tcp", "udp"))
-            if place is None:
-                return None
-            order = {"op": "learn", "question": self.arena.program.question}
-            *_, known = self.arena.ask("clock_client", place.order | order)
-        finally:
-            if self.arena.run is not None:
-                self.arena.run.stop()
-                self.arena.run = None
-            self.arena.program = self.program
-        if known["event"] != "learned":
+            known = learned(self.arena, place) if place is not None else None
+            self.arena.end()
+        if known is None or known["event"] != "learned":
             return None
         form = template(known["answer"].encode("latin-1"), known["wall_ns"])
         assert form is not None  # or it would not have been learned
@@ -196,11 +169,8 @@ class Client:
         form, begun_s = Form(**given["form"]), time.time()
         with arena.peer("clock_server", {"port": program.port, **given}) as service:
             service.wait_for("ready", STARTS_S)
-            arena.program = program
-            try:
+            with arena.playing(program):
                 run = arena.start()
-            finally:
-                arena.program = self.program
             begin = last = time.monotonic()
             patience_s = max(STARTS_S, STARTS_WITHIN_S.get(program.image, 0.0))
             seen, printed, gap_s = 0, 0, 0.0
@@ -258,9 +228,9 @@ def varied(program: Program, told: int | None) -> Program:
 
 
 @pytest.fixture(scope="module")
-def client(arena: Arena | None, submission_manifest: Manifest) -> Client | None:
+def client(arena: Arena | None) -> Client | None:
     """The client under test."""
-    return None if arena is None else Client(arena, submission_manifest)
+    return None if arena is None else Client(arena)
 
 
 def keep(judge: Judge, session: Session) -> None:
@@ -325,7 +295,7 @@ def goes_through(judge: Judge, client: Client, session: Session, hint: str) -> N
 
 def _end(session: Session, lines: int = 3) -> str:
     said = [line for line in session.output.splitlines() if line.strip()]
-    return quoted("\n".join(said[-lines:]), 300) if said else "it printed nothing"
+    return in_quotes("\n".join(said[-lines:]), 300) if said else "it printed nothing"
 
 
 def test_speaks_tcp(judge: Judge, client: Client) -> None:
@@ -384,7 +354,7 @@ def test_difference(judge: Judge, client: Client) -> None:
         quantity, unit = others[0]
         judge.fail(
             expected=expected,
-            observed=f"it printed {quoted(quantity.text)} where the clocks differ by"
+            observed=f"it printed {in_quotes(quantity.text)} where the clocks differ by"
             f" {runs[0].offset_s} s: that would be right in {unit}, but {quantity.unit} is named",
             hint="time.time() counts seconds; times 1000 makes milliseconds",
             mistake="wrong unit",

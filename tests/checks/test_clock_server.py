@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from grading.arena import Arena
 from grading.readings import SECOND_NS, Reading, time_in
 from grading.verdict import Judge
+from tests.checks.clocks import learned
 from tests.checks.servers import (
     Events,
     Place,
@@ -89,9 +90,7 @@ def clock(arena: Arena, judge: Judge) -> Clock:
     """Return the server, when it answers at all; otherwise the check ends here."""
     place = reached(arena, judge, ("udp",) if arena.program.protocol == "udp" else ("tcp", "udp"))
     if arena not in _learned:
-        order = {"op": "learn", "question": arena.program.question}
-        events = arena.ask("clock_client", place.order | order)
-        _learned[arena] = {**events[-1], "events": events}
+        _learned[arena] = learned(arena, place)
     known = _learned[arena]
     judge.step(f"the server listens at {place}")
     if known["event"] == "learned":
@@ -105,8 +104,9 @@ def clock(arena: Arena, judge: Judge) -> Clock:
     told = [text for text in (known["greeting"], *known["said"]) if text]
     if judge.finding.check != f"{PROGRAM}.right-time":
         judge.not_shown("it never told a time, so there is nothing to look at here")
+    own = ", and as its own client asks" if "clock-client" in arena.submitted else ""
     judge.step(
-        f"asked {quoted('what time is it?')} with and without a line end, and in other words"
+        f"asked {quoted('what time is it?')} with and without a line end, in other words{own}"
     )
     judge.fail(
         expected="it answers with the current time",
@@ -115,7 +115,8 @@ def clock(arena: Arena, judge: Judge) -> Clock:
             if told
             else f"it never answered; {ending(arena)}"
         ),
-        hint="read the question with recv, then sendall((time.ctime() + '\\n').encode())",
+        hint="read the question with recv, then sendall((time.ctime() + '\\n').encode()); if it is"
+        ' asked in words of your own, say so in lab.toml: question = "..."',
     )
     raise AssertionError
 

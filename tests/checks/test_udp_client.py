@@ -329,7 +329,7 @@ def strangers(judge: Judge, runs: Runs, number: int, what: str) -> None:
     if runs.requests < number + 1:
         judge.not_shown(
             f"It makes {runs.requests} requests; to see this takes {number + 1}.",
-            hint="Make it at least five requests: stdin, or the arguments, in lab.toml.",
+            hint=f"Make it {number + 1} requests or more: stdin, or the arguments, in lab.toml.",
         )
     watched = runs.of("strangers")
     judge.step(what)

@@ -16,6 +16,7 @@ from grading.conversation import (
     find,
     ladder,
     waits_grow,
+    waits_longer_and_longer,
 )
 
 MS = 1_000_000
@@ -196,3 +197,32 @@ def test_an_average_near_the_last_time_is_not_taken_for_it() -> None:
     found = find(output, spans)
     assert found.samples_s == list(own)
     assert agreeing(output, found, sum(own) / 3) is not None
+
+
+def gaps(*seconds: float) -> list[dict[str, object]]:
+    """Events of a client whose datagrams come so long after the answer to the one before."""
+    now_ns, events = 0, [{"event": "datagram", "t_ns": 0}]
+    for gap_s in seconds:
+        events.append({"event": "answer", "t_ns": now_ns})
+        now_ns += round(gap_s * 1e9)
+        events.append({"event": "datagram", "t_ns": now_ns})
+    return events
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "longer"),
+    [
+        ((0.2, 0.4, 0.8), True),
+        ((0.2, 0.3, 0.45), True),
+        ((0.001, 0.2, 0.4, 0.8), True),
+        ((0.2, 0.4), False),
+        ((0.2, 0.4, 0.4), False),
+        ((1.0, 1.0, 1.0), False),
+        ((0.001, 0.002, 0.004), False),  # what a busy machine does
+        ((), False),
+    ],
+)
+def test_a_client_that_does_not_take_its_answers_waits_longer_and_longer(
+    waited_s: tuple[float, ...], longer: bool
+) -> None:
+    assert waits_longer_and_longer(gaps(*waited_s)) is longer

@@ -10,4 +10,4 @@ for i in range(n):
     f.flush()
     serveur = datetime.datetime.fromisoformat(f.readline().strip())
     t2 = datetime.datetime.now()
-    print("Serveur :", serveur, "Difference :", (t2 - t1).total_seconds(), "s")
+    print("Serveur →", serveur, "différence ≈", (t2 - t1).total_seconds(), "s")

@@ -29,7 +29,6 @@ def servir(connexion, adresse):
 
 
 ecoute = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-ecoute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 ecoute.bind(("0.0.0.0", PORT))
 ecoute.listen(50)
 print("Serveur d'horloge sur le port", PORT)
