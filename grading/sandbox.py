@@ -67,8 +67,7 @@ def confinement(image: str) -> dict[str, Any]:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "PYTHONUNBUFFERED": "1",
-            "NO_COLOR": "1",  # on a terminal, Python's tracebacks would be coloured
-            "TERM": "dumb",
+            "TERM": "dumb",  # else Python would colour its tracebacks, and readline its prompts
         },
     }
 
