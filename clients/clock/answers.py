@@ -15,8 +15,9 @@ our extension                       received 2026-...Z   ``services.clock.protoc
 ==================================  ===================  ==========================================
 
 An answer is an interval, not an instant: a clock that shows whole seconds and says 19:03:18 has
-read anything from 18.0 up to, but not including, 19.0. A fraction may have been cut or rounded,
-which cannot be seen, so there the interval begins half a digit earlier.
+read anything from 18.0 up to, but not including, 19.0, and a little more: C's ``time()``, and with
+it ``time.ctime()``, reads the clock as of the kernel's last tick. A fraction may have been cut or
+rounded, which cannot be seen, so there the interval begins half a digit earlier.
 
 Left out on purpose: other languages, times of day without a date, milliseconds since the epoch.
 """
@@ -29,6 +30,10 @@ from services.clock.protocol import NANOSECONDS
 
 FLOAT_RESOLUTION_NS = 1_000
 """``time.time()`` is a double: today its neighbours are 238 ns apart, whatever digits it shows."""
+
+COARSE_CLOCK_NS = 20_000_000
+"""How far ``time()`` may lag behind the clock: a tick (Linux: up to 10 ms, CONFIG_HZ=100; Windows:
+15.6 ms), and by what the tick itself is late (5.5 ms of 4 were seen in a virtual machine)."""
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))? ?"
@@ -186,9 +191,13 @@ def _fraction_ns(digits: str | None) -> tuple[int, int]:
 def _interval(
     text: str, value_ns: int, resolution_ns: int, has_fraction: bool, assumed: str | None
 ) -> ServerTime:
-    rounding_ns = resolution_ns // 2 if has_fraction else 0
+    before_ns, after_ns = (resolution_ns // 2, 0) if has_fraction else (0, COARSE_CLOCK_NS)
     return ServerTime(
-        text, value_ns - rounding_ns, value_ns + resolution_ns, resolution_ns, assumed
+        text,
+        value_ns - before_ns,
+        value_ns + resolution_ns + after_ns,
+        resolution_ns,
+        assumed,
     )
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.clock.answers import UnreadableAnswer, parse_time, read_answer
+from clients.clock.answers import COARSE_CLOCK_NS, UnreadableAnswer, parse_time, read_answer
 from services.clock.protocol import rfc3339
 
 S = 1_000_000_000
+WHOLE = S + COARSE_CLOCK_NS
 NOW_S = 1795374198  # 2026-11-22T19:03:18Z
 PARIS = timezone(timedelta(hours=1), "CET")
 
@@ -19,13 +20,13 @@ PARIS = timezone(timedelta(hours=1), "CET")
     ("text", "earliest_ns", "latest_ns", "assumed"),
     [
         ("2026-11-22T19:03:18.975123456Z", NOW_S * S + 975123456, NOW_S * S + 975123457, None),
-        ("2026-11-22T19:03:18Z", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22t19:03:18z", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22 19:03:18 UTC", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22T20:03:18+01:00", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22T13:33:18-0530", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22T20:03:18+01", NOW_S * S, NOW_S * S + S, None),
-        ("2026-11-22T20:03:18", NOW_S * S, NOW_S * S + S, "CET"),
+        ("2026-11-22T19:03:18Z", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22t19:03:18z", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22 19:03:18 UTC", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22T20:03:18+01:00", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22T13:33:18-0530", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22T20:03:18+01", NOW_S * S, NOW_S * S + WHOLE, None),
+        ("2026-11-22T20:03:18", NOW_S * S, NOW_S * S + WHOLE, "CET"),
         ("2026-11-22 20:03:18,5", NOW_S * S + 450_000_000, NOW_S * S + 600_000_000, "CET"),
         (
             "2026-11-22 20:03:18.000123",
@@ -34,14 +35,19 @@ PARIS = timezone(timedelta(hours=1), "CET")
             "CET",
         ),
         ("2026-11-22T19:03:18.9751234567890Z", NOW_S * S + 975123456, NOW_S * S + 975123457, None),
-        ("2016-12-31T23:59:60Z", 1483228800 * S, 1483228801 * S, None),
-        ("Sun Nov 22 20:03:18 2026", NOW_S * S, NOW_S * S + S, "CET"),
-        ("Sun Nov 22 19:03:18 UTC 2026", NOW_S * S, NOW_S * S + S, None),
-        ("Sun Nov  1 20:03:18 2026", (NOW_S - 21 * 86400) * S, (NOW_S - 21 * 86400) * S + S, "CET"),
-        ("1795374198", NOW_S * S, NOW_S * S + S, None),
+        ("2016-12-31T23:59:60Z", 1483228800 * S, 1483228800 * S + WHOLE, None),
+        ("Sun Nov 22 20:03:18 2026", NOW_S * S, NOW_S * S + WHOLE, "CET"),
+        ("Sun Nov 22 19:03:18 UTC 2026", NOW_S * S, NOW_S * S + WHOLE, None),
+        (
+            "Sun Nov  1 20:03:18 2026",
+            (NOW_S - 21 * 86400) * S,
+            (NOW_S - 21 * 86400) * S + WHOLE,
+            "CET",
+        ),
+        ("1795374198", NOW_S * S, NOW_S * S + WHOLE, None),
         ("1795374198.5", NOW_S * S + 450_000_000, NOW_S * S + 600_000_000, None),
         ("1795374198.9751234", NOW_S * S + 975122900, NOW_S * S + 975124400, None),
-        ("0", 0, S, None),
+        ("0", 0, WHOLE, None),
         ("-1.5", -1_550_000_000, -1_400_000_000, None),
     ],
 )
@@ -74,6 +80,14 @@ def test_what_any_clock_shows_contains_what_it_read(wall_ns: int, zone: tzinfo) 
     for text in forms:
         found = parse_time(text, UTC)
         assert found.earliest_ns <= wall_ns < found.latest_ns, text
+
+
+@given(wall_ns=st.integers(S, 4_000_000_000 * S), lag_ns=st.integers(0, COARSE_CLOCK_NS))
+def test_whole_seconds_may_be_those_of_the_last_tick(wall_ns: int, lag_ns: int) -> None:
+    seconds = (wall_ns - lag_ns) // S  # what time() says
+    for text in (str(seconds), time.asctime(time.gmtime(seconds))):
+        found = parse_time(text, UTC)
+        assert found.earliest_ns <= wall_ns < found.latest_ns
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_the_exact_answer_says_when_the_question_came_and_when_the_answer_left()
 
 def test_the_plain_answer_is_one_reading_of_which_both_bounds_are() -> None:
     found = read_answer("2026-11-22T19:03:18Z", cut_off=False)
-    assert (found.transmit_earliest_ns, found.receive_latest_ns) == (NOW_S * S, NOW_S * S + S)
+    assert (found.transmit_earliest_ns, found.receive_latest_ns) == (NOW_S * S, NOW_S * S + WHOLE)
     assert found.residence_ns is None
 
 
@@ -153,7 +167,7 @@ def test_the_error_of_a_server_is_passed_on() -> None:
 
 
 def test_an_answer_that_broke_off_is_not_taken_for_a_time_in_1970() -> None:
-    assert read_answer("1795374", cut_off=False).latest_ns == 1795375 * S
+    assert read_answer("1795374", cut_off=False).earliest_ns == 1795374 * S
     for text in ("1795374", "2026-11-2"):
         with pytest.raises(UnreadableAnswer, match=f"broke off after '{text}'"):
             read_answer(text, cut_off=True)
