@@ -156,12 +156,12 @@ def _prepare() -> None:
 
 def _test(arguments: list[str]) -> int:
     from lab import layers
-    from lab.venv import ensure_browser, ensure_venv
+    from lab.venv import ensure_programs, ensure_venv
 
     os.environ.setdefault("LAB_TAG", "test")  # a lab that runs keeps its images
     _prepare()
     python = ensure_venv(("core", "browser", "report"))
-    ensure_browser()
+    ensure_programs()
     if layers.names_paths(arguments):
         return _pytest(python, arguments)
     if arguments:

@@ -1,4 +1,4 @@
-"""The project's ``.venv`` with the locked versions of ``requirements/``, and the system's browser.
+"""The project's ``.venv`` with the locked versions of ``requirements/``, and the system's programs.
 
 ======== =====================================================================
 core     what the tests need: pytest, the Docker SDK, hypothesis
@@ -31,6 +31,17 @@ from lab.system import detect, find_program, output_of
 
 _PIP_TIMEOUT_S = 900
 
+PROGRAMS = {
+    "ab": "apache2-utils",
+    "curl": "curl",
+    "h2load": "nghttp2-client",
+    "nft": "nftables",
+    "tc": "iproute2",
+    "tshark": "tshark",
+    "wrk": "wrk",
+}
+"""Witnesses that are not ours, and what makes networks without an engine: the Debian package."""
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -47,22 +58,27 @@ def ensure_venv(groups: Sequence[str] = ("core",), folder: Path = ROOT / ".venv"
     return python
 
 
-def ensure_browser() -> str | None:
-    """Return the path of a Chromium, installed where that may be; None says why on stderr.
+def ensure_programs() -> None:
+    """Install what the tests are done with, where that may be; what stays away is said on stderr.
 
-    Without one the browser tests are skipped (or fail, with ``LAB_REQUIRE=browser``).
+    Without one its tests are skipped, and say so (or fail, with ``LAB_REQUIRE``).
     """
-    if (found := _browser()) is not None:
-        return found
     system = detect()
-    if system.distribution != "debian":  # Ubuntu's package is a snap, which containers cannot run
-        say("no Chromium here: install chromium or google-chrome for the browser tests")
-        return None
+    absent = [package for program, package in PROGRAMS.items() if find_program(program) is None]
+    if _browser() is None:
+        if system.distribution == "debian":
+            absent.append("chromium")
+        else:  # Ubuntu's package is a snap, which containers cannot run
+            say("no Chromium here: install chromium or google-chrome for the browser tests")
+    if not absent:
+        return
+    if not system.is_debian:
+        say(f"not here, so their tests are skipped: {', '.join(absent)}")
+        return
     try:
-        packages.install("installing a browser for the tests", system, ["chromium"])
+        packages.install("installing what the tests are done with", system, absent)
     except LabError as error:
         say(str(error))
-    return _browser()
 
 
 def stamp(lock: bytes, version: Sequence[int]) -> str:

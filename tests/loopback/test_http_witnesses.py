@@ -17,6 +17,7 @@ import h11
 import httpx
 import pytest
 
+from lab.venv import PROGRAMS
 from tests.loopback.conftest import Server, servers
 from tests.requirements_gate import missing
 
@@ -43,8 +44,7 @@ def url(server: Server, path: str = "/") -> str:
 def run(program: str, *arguments: str, content: bytes = b"") -> bytes:
     """Run a witness to its end and return what it says; skip where it is not installed."""
     if shutil.which(program) is None:
-        packages = {"ab": "apache2-utils", "h2load": "nghttp2-client"}
-        name = packages.get(program, program)
+        name = PROGRAMS[program]
         missing("load-tools", f"{program} is not installed (Debian: apt-get install {name})")
     done = subprocess.run(
         [program, *arguments], input=content, capture_output=True, timeout=30, check=False
