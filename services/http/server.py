@@ -233,14 +233,16 @@ class Server:
             if self._spares >= MAX_SPARES or self._shared.stopping:
                 return None
             self._spares += 1
-        try:
-            return self._for_spares.get(timeout=SPARE_S)
-        except (queue.Empty, MemoryError):
-            with self._lock:
-                if self._spares:
-                    self._spares -= 1
-                    return None
-            return self._for_spares.get()  # a client was given to us in this very moment
+        while True:
+            try:
+                return self._for_spares.get(timeout=SPARE_S)
+            except (queue.Empty, MemoryError):
+                with self._lock:
+                    if self._spares:
+                        self._spares -= 1
+                        return None
+            # A client was given to us in this very moment; a thread that came later may yet take
+            # it, and has then left us its place: to wait without end would be to stay for ever.
 
     def _refuse(
         self,

@@ -6,6 +6,7 @@ import functools
 import http.client
 import itertools
 import os
+import queue
 import re
 import signal
 import socket
@@ -20,9 +21,13 @@ from pathlib import Path
 
 import pytest
 
+from services.events import Events
 from services.http.check import check
 from services.http.protocol import MAX_REQUEST_LINE_BYTES, PORT
 from services.http.server import THREAD_STACK_BYTES
+from services.http.server import Server as HttpServer
+from services.http.site import Site
+from services.lifetime import Lifetime
 from tests.loopback.conftest import ROOT, Server, StartServer, run_client, servers
 
 MODULE = "services.http"
@@ -481,6 +486,26 @@ def test_2000_slow_clients_at_once_keep_nobody_waiting_and_leave_nothing(server:
         wait_until(lambda: descriptors(server) == before, "every descriptor is closed")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_spare_thread_whose_client_another_one_took_ends() -> None:
+    spared = HttpServer(Site(), Events("http", "off"), Lifetime())
+
+    class Robbed:
+        """A queue on which the client comes when a thread's time is over, and goes to another."""
+
+        waits = 0
+
+        def get(self, timeout: float | None = None) -> None:
+            assert timeout is not None, "it would wait for ever"
+            self.waits += 1
+            # First a client is given to a spare thread; then a later one waits, and takes it.
+            spared._spares += -1 if self.waits == 1 else 1
+            raise queue.Empty
+
+    spared._for_spares = robbed = Robbed()  # type: ignore[assignment]
+    assert spared._following() is None
+    assert (robbed.waits, spared._spares) == (2, 0)
 
 
 def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
