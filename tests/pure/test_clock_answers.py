@@ -82,9 +82,9 @@ def test_what_any_clock_shows_contains_what_it_read(wall_ns: int, zone: tzinfo) 
         assert found.earliest_ns <= wall_ns < found.latest_ns, text
 
 
-@given(wall_ns=st.integers(S, 4_000_000_000 * S), lag_ns=st.integers(0, COARSE_CLOCK_NS))
+@given(wall_ns=st.integers(S, 4_000_000_000 * S), lag_ns=st.integers(0, 15_600_000))
 def test_whole_seconds_may_be_those_of_the_last_tick(wall_ns: int, lag_ns: int) -> None:
-    seconds = (wall_ns - lag_ns) // S  # what time() says
+    seconds = (wall_ns - lag_ns) // S  # what time() says; the longest tick is that of Windows
     for text in (str(seconds), time.asctime(time.gmtime(seconds))):
         found = parse_time(text, UTC)
         assert found.earliest_ns <= wall_ns < found.latest_ns
