@@ -26,6 +26,10 @@ PORTS = {
 
 PROGRAMS = tuple(PORTS)
 
+FORGETTING_CLOSED = {"net.ipv4.tcp_max_tw_buckets": "0"}
+"""Of a program's network namespace: a port is free again at once, whoever closed first. A server
+without SO_REUSEADDR that is started anew must not fail for the connections of the one before."""
+
 
 class GradingError(Exception):
     """What the grader could not do, in a sentence that names the way out."""

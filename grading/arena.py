@@ -12,7 +12,7 @@ from typing import Any
 import docker.errors
 from docker.utils.socket import STDERR, SocketError, frames_iter
 
-from grading import GradingError
+from grading import FORGETTING_CLOSED, GradingError
 from grading.images import peer_image
 from grading.manifest import Program
 from grading.sandbox import LABEL, USER, Run, Submission, close_socket
@@ -63,9 +63,7 @@ class Arena:
             init=True,
             labels={LABEL: submission.run_id},
             network_mode="none",
-            # A port is free again at once, whoever closed first: a server without SO_REUSEADDR that
-            # is started anew for the next check must not fail for the one before.
-            sysctls={"net.ipv4.tcp_max_tw_buckets": "0"},
+            sysctls=FORGETTING_CLOSED,
             extra_hosts=hosts,
             user="0:0",
             cap_drop=["ALL"],

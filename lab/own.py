@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grading import GradingError
+from grading import FORGETTING_CLOSED, GradingError
 from grading.images import ensure_image
 from grading.manifest import OWN_IMAGE, Program, load
 from lab import compose, settings
@@ -198,10 +198,9 @@ def override(servers: Sequence[OwnServer], images: Mapping[str, str]) -> str:
         protocol, lab_port = PORTS[exercise]
         variable = f"{exercise.upper()}_PORT"
         port = f"127.0.0.1:${{{variable}:-{lab_port}}}:{program.port}/{protocol}"
-        # A server without SO_REUSEADDR would else find its port taken when it is started anew.
-        at_once = _json({"sysctls": {"net.ipv4.tcp_max_tw_buckets": 0}})
-        ports = f"ports: !override {_json([port], raw=True)}"
-        services[f"{exercise}-net"] = f"{at_once[:-1]}, {ports}}}"
+        ports = f"!override {_json([port], raw=True)}"
+        sysctls = _json(FORGETTING_CLOSED)
+        services[f"{exercise}-net"] = f'{{ports: {ports}, "sysctls": {sysctls}}}'
         # Without a route there is no way out of the lab, not even for a program that looks for one;
         # its clients are on the link, and what comes in through a published port seems to be.
         no_way_out = 'ip route del default; ip -6 route del default; exec "$@"'

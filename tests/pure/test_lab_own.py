@@ -140,7 +140,7 @@ def test_the_sandbox_in_the_second_compose_file() -> None:
     assert (server["mem_limit"], server["cpus"]) == ("256m", 1)
     assert found["udp-net"]["ports"] == ["127.0.0.1:${UDP_PORT:-1234}:5005/udp"]
     # Started anew, a server without SO_REUSEADDR does not find its port taken.
-    assert found["udp-net"]["sysctls"] == {"net.ipv4.tcp_max_tw_buckets": 0}
+    assert found["udp-net"]["sysctls"] == {"net.ipv4.tcp_max_tw_buckets": "0"}
     assert found["udp-client"]["environment"] == {"UDP_PORT": "5005"}
     assert "ip route del default" in found["udp-netem"]["entrypoint"][2]
     assert not {"privileged", "cap_add", "user", "network_mode"} & set(server)
