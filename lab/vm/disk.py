@@ -56,6 +56,9 @@ PACKAGES = {
 }  # fmt: skip
 """Flavour: what its disk has over the base image."""
 
+HOSTS_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+"""Where update-ca-certificates(8) finds the authorities that a host was told to trust."""
+
 _STEP = "building the emulated machine's disk"
 
 
@@ -77,6 +80,7 @@ def ensure_disk(flavour: str) -> Disk:
             SIZE,
             *mmdebstrap_command(flavour, sources, apt_config, Path("listed"), Path("tar")),
             *(source.stanza() for source in sources),
+            *(path.read_text(encoding="utf-8") for path in own_certificates()),
         ],
         HERE,
     )
@@ -120,14 +124,23 @@ def mmdebstrap_command(
 ) -> list[str]:
     """Return the base image's mmdebstrap command with the flavour's packages added.
 
-    The machine uses the host's proxy for its own ``apt-get``, too.
+    The machine uses the host's proxy for its own ``apt-get``, and trusts whom the host trusts: a
+    network that looks into TLS gives its hosts an authority of its own.
     """
     program, *rest = base_image.command(sources, apt_config, listed, archive)
     proxies = [
         f'--aptopt=Acquire::{name.removesuffix("_proxy")}::Proxy "{address}"'
         for name, address in apt_sources.proxies(apt_config).items()
     ]
-    return [program, f"--include={','.join(PACKAGES[flavour])}", *proxies, *rest]
+    trusted = [f"--customize-hook=upload {path} {path}" for path in own_certificates()]
+    if trusted:
+        trusted.append('--customize-hook=chroot "$1" update-ca-certificates')
+    return [program, f"--include={','.join(PACKAGES[flavour])}", *proxies, *trusted, *rest]
+
+
+def own_certificates() -> list[Path]:
+    """Return the files of the authorities that this host was told to trust, besides the usual."""
+    return sorted(HOSTS_CERTIFICATES.glob("*.crt"))
 
 
 def _build(folder: Path, flavour: str, sources: list[apt_sources.Source], apt_config: str) -> None:

@@ -74,6 +74,24 @@ def test_the_hosts_proxy_is_the_machines_too() -> None:
     assert '--aptopt=Acquire::http::Proxy "http://proxy.example:3128"' in argv
 
 
+def test_whom_the_host_was_told_to_trust_the_machine_trusts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "HOSTS_CERTIFICATES", tmp_path)
+    assert not hooks("bare")
+    authority = tmp_path / "network.crt"
+    authority.touch()
+    upload, update = hooks("bare")
+    assert upload == f"--customize-hook=upload {authority} {authority}"
+    assert update.endswith("update-ca-certificates")
+    assert all("ca-certificates" in packages for packages in disk.PACKAGES.values())
+
+
+def hooks(flavour: str) -> list[str]:
+    argv = disk.mmdebstrap_command(flavour, [MIRROR], "", Path("/l"), Path("/t"))
+    return [word for word in argv if word.startswith("--customize-hook=")]
+
+
 def test_the_end_of_a_console_is_readable(tmp_path: Path) -> None:
     console = tmp_path / "console.log"
     console.write_bytes(b"one\r\n\x1b[0;32m  OK  \x1b[0m two\r\n\r\n\x1bM\x1b[?7hthree\xff\r\n")
