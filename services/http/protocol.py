@@ -317,6 +317,8 @@ class RequestReader:
             del self._buffer[:2]
 
     def _take_body(self, request: Request) -> Request | None:
+        if self._chunks is None and len(self._buffer) < request.content_length:
+            return None
         room = MAX_KEPT_BODY_BYTES - len(self._raw_body)
         beginning, arrived = self._buffer[:room], len(self._buffer)
         body = self._decode_body(request)
@@ -329,11 +331,9 @@ class RequestReader:
         return dataclasses.replace(request, body=body, raw=raw)
 
     def _decode_body(self, request: Request) -> bytes | None:
-        """Return the body and take it from the buffer, or None if it is not complete."""
+        """Take the body from the buffer and return it; None while its chunks are not complete."""
         if self._chunks is not None:
             return bytes(self._chunks.body) if self._chunks.decode(self._buffer) else None
-        if len(self._buffer) < request.content_length:
-            return None
         body = bytes(self._buffer[: request.content_length])
         del self._buffer[: request.content_length]
         return body
@@ -352,6 +352,7 @@ class ChunkedDecoder:
         self._excess = 0  # bytes of chunk lines beyond what their chunks justify
         self._trailer_bytes = 0
         self._in_trailer = False
+        self._searched = 0  # bytes of an unfinished line in which nothing was found
 
     def decode(self, buffer: bytearray) -> bool:
         """Consume what ``buffer`` has of the body; return True when the body is complete.
@@ -409,14 +410,16 @@ class ChunkedDecoder:
 
     def _take_line(self, buffer: bytearray) -> bytes | None:
         limit = MAX_HEAD_BYTES - self._trailer_bytes if self._in_trailer else MAX_CHUNK_LINE_BYTES
-        end = buffer.find(b"\n", 0, limit)
-        _check_line_ends(buffer[: end + 1 if end >= 0 else limit])
+        end = buffer.find(b"\n", self._searched, limit)
+        _check_line_ends(buffer[self._searched : end + 1 if end >= 0 else limit])
         if end < 0:
             if len(buffer) < limit:
+                self._searched = max(0, len(buffer) - 1)  # the last may be half of a line end
                 return None
             if self._in_trailer:
                 raise ProtocolError(431, "The trailer fields after the body are too long.")
             raise ProtocolError(400, "The line with the size of a chunk is too long.")
+        self._searched = 0
         line = bytes(buffer[: end - 1])
         del buffer[: end + 1]
         if self._in_trailer:
