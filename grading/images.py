@@ -8,7 +8,6 @@ import threading
 
 from lab import compose
 from lab.base_image import ensure_base_image
-from lab.errors import LabError
 from lab.say import say
 from lab.settings import ROOT, image
 
@@ -19,8 +18,6 @@ PACKAGES = {
     "peer": "curl iproute2 nftables",
 }
 """Image: what it has beside Python and coreutils. ``peer`` is our own side of an arena."""
-
-BUILT_WITHIN_S = 1800
 
 _lock = threading.Lock()
 _known: dict[str, str] = {}
@@ -46,13 +43,7 @@ def _built(name: str) -> str:
         return reference
     arguments = [f"BASE_IMAGE={ensure_base_image()}", f"PACKAGES={PACKAGES[name]}"]
     say(f"building the image for {name}, a minute or two, once")
-    argv = ["docker", "build", "--quiet", "--tag", reference]
+    argv = ["docker", "build", "--tag", reference]
     argv += [word for argument in arguments for word in ("--build-arg", argument)]
-    built = compose.captured([*argv, str(ROOT / "grading")], timeout_s=BUILT_WITHIN_S)
-    if built.returncode != 0:
-        raise LabError(
-            f"building the image for {name}",
-            built.stderr.strip()[-2000:],
-            "is the package mirror in reach? (make doctor)",
-        )
+    compose.build(f"building the image for {name}", [*argv, str(ROOT / "grading")])
     return reference

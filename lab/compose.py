@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from lab.errors import LabError
 from lab.settings import COMPOSE_FILE, PORTS, ROOT, SETTINGS, compose_files, env_file
 
 PROJECT_LABEL = "com.docker.compose.project"
+
+_BUILT_WITHIN_S = 1800.0
+_SHOWN_LINES = 8
 
 
 def project_name() -> str:
@@ -70,6 +74,30 @@ def captured(
             f"no answer within {timeout_s:.0f} s",
             "see what the engine is doing: make doctor",
         ) from None
+
+
+def build(step: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run a command that builds images. Raises LabError with what its failing step printed."""
+    built = captured(argv, timeout_s=_BUILT_WITHIN_S, environment=environment)
+    if built.returncode != 0:
+        # Compose and buildx differ in which of the two streams a step's output goes to.
+        lines = failing_step(built.stdout + built.stderr)
+        cause = f"{' '.join(argv[:2])} failed" + "".join(f"\n    {line}" for line in lines)
+        raise LabError(step, cause, "is the package mirror in reach? (make doctor)")
+
+
+def failing_step(output: str) -> list[str]:
+    """Return the last lines that the step printed that made a build fail, without their times.
+
+    ``output`` is the plain progress of BuildKit: it shows them once more at the end, between two
+    rules. Without these the last lines of the output.
+    """
+    section = re.search(r"^------\n > .*\n((?:.*\n)*?)------$", output, re.MULTILINE)
+    lines = [
+        re.sub(r"^\d+\.\d+ ", "", line).strip()
+        for line in (section[1] if section else output).splitlines()
+    ]
+    return [line for line in lines if line][-_SHOWN_LINES:]
 
 
 def containers() -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,16 +87,9 @@ def build() -> None:
         return
     say(f"building {' and '.join(stale)}")
     arguments = {"BASE_IMAGE": ensure_base_image(), "SOURCE_HASH": source}
-    argv = compose.command("build", "--quiet", *(IMAGES[image] for image in stale))
-    built = subprocess.run(
-        argv, env=os.environ | arguments, stdout=subprocess.DEVNULL, text=True, check=False
-    )
-    if built.returncode != 0:
-        raise LabError(
-            "building the images",
-            "docker compose build failed, its output is above",
-            "is the package mirror in reach? (make doctor)",
-        )
+    argv = compose.command("build", *(IMAGES[image] for image in stale))
+    argv[2:2] = ["--progress", "plain"]
+    compose.build("building the images", argv, os.environ | arguments)
 
 
 def source_hash() -> str:
