@@ -23,6 +23,7 @@ from clients.clock.estimate import MAX_DRIFT_PPM, Sample, estimate
 from clients.clock.steady import SteadyClock
 from services.clock.protocol import EXACT_QUESTION, rfc3339
 from tests.loopback.conftest import StartServer, run_client, start_client
+from tests.requirements_gate import missing
 
 TIMEOUT_S = 5.0
 S = 1_000_000_000
@@ -377,19 +378,24 @@ def test_a_server_that_answers_everything_with_one_time_is_understood(
     assert "asked plainly, so when the question arrived is not known: it answers the exact" in out
 
 
+def attach_filter(connection: socket.socket) -> None:
+    """Have the kernel throw away what comes; PermissionError where that needs root (Linux 6.18)."""
+    nothing = struct.pack("HBBI", 6, 0, 0, 0)  # the BPF program "return 0": keep no byte of it
+    program = ctypes.create_string_buffer(nothing)
+    filtering = struct.pack("HP", 1, ctypes.addressof(program))
+    connection.setsockopt(socket.SOL_SOCKET, 26, filtering)  # SO_ATTACH_FILTER
+
+
 def deaf_after_the_first_question(connection: socket.socket) -> None:
     """Answer two questions exactly; throw away what comes for 100 ms before the second.
 
     A filter on the socket does it, so the client's kernel sees a loss and sends again.
     """
-    nothing = struct.pack("HBBI", 6, 0, 0, 0)  # the BPF program "return 0": keep no byte of it
-    program = ctypes.create_string_buffer(nothing)
     for number in range(2):
         connection.recv(1000)
         received_ns = time.time_ns()
         if number == 0:
-            filtering = struct.pack("HP", 1, ctypes.addressof(program))
-            connection.setsockopt(socket.SOL_SOCKET, 26, filtering)  # SO_ATTACH_FILTER
+            attach_filter(connection)
         answer = f"received {rfc3339(received_ns)} by process sent {rfc3339(time.time_ns())}\n"
         connection.sendall(answer.encode())
         if number == 0:
@@ -401,6 +407,11 @@ def deaf_after_the_first_question(connection: socket.socket) -> None:
 def test_a_retransmission_is_seen_and_the_sample_rejected_but_for_the_bound(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    try:
+        with socket.socket() as unconnected:
+            attach_filter(unconnected)
+    except PermissionError:
+        missing("root", "a filter on a TCP socket needs it on this kernel")
     with foreign(deaf_after_the_first_question) as port:
         assert client(port, "--json") == 0
     made = document(capsys)
