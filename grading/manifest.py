@@ -10,6 +10,7 @@
     address = "192.168.1.10"        where the server listens or what the client calls
     stdin = ["10", "hello"]         lines that are typed when it runs
     requests = 10                   clients: how many requests that makes
+    page = "/accueil.html"          http-server: where its page is, if not at "/"
     trigger = "/boom"               http-server: a path whose handler raises
     protocol = "udp"                clock programs: if it is not TCP
     question = "GIVE TIME\\n"       clock-server: how it is asked, if in words of its own
@@ -49,6 +50,7 @@ class Program:
     address: str = "127.0.0.1"
     stdin: tuple[str, ...] = ()
     requests: int | None = None
+    page: str = ""
     trigger: str = ""
     protocol: str = ""
     question: str = ""
@@ -111,6 +113,11 @@ def _program(name: str, table: Mapping[str, Any], where: str) -> Program:
         raise GradingError(f"{where} requests = {table['requests']}: must be from 1 to 1000")
     if (image := table.get("image", "python")) not in IMAGES:
         raise GradingError(f"{where} image = {image!r}: one of {', '.join(IMAGES)}")
+    for key in ("page", "trigger"):
+        if not re.fullmatch(r"(?:/[!-~]*)?", table.get(key, "")):
+            raise GradingError(
+                f'{where} {key} = {table[key]!r}: must be a path, as in "/page.html"'
+            )
     if table.get("protocol", "") not in ("", "tcp", "udp"):
         raise GradingError(f'{where} protocol: "tcp" or "udp"')
     address = table.get("address", "127.0.0.1")

@@ -1,13 +1,15 @@
 """HTTP server: the page for a browser and for curl, to many at once, whatever is sent."""
 
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from weakref import WeakKeyDictionary
 
 from grading import GradingError
 from grading.arena import Arena
 from grading.peer.http_client import Answer, parse
+from grading.sources import sources
 from grading.verdict import Judge
 from tests.checks.servers import (
     Events,
@@ -112,6 +114,12 @@ TRAVERSALS = (
     "/?file=" + "../" * UP + "{0}",
 )
 
+REDIRECTIONS = (301, 302, 303, 307, 308)
+
+MOST_PAGES = 12
+"""How many paths are tried where there is no page at "/"."""
+
+_pages: WeakKeyDictionary[Arena, str] = WeakKeyDictionary()
 _usual: WeakKeyDictionary[Arena, Answer] = WeakKeyDictionary()
 
 
@@ -150,25 +158,66 @@ def first_line(data: bytes) -> str:
     return quoted(data.split(b"\n")[0].strip().decode("latin-1")) if data else "nothing"
 
 
-def served(arena: Arena, judge: Judge) -> Place:
-    """Return where the server listens."""
+def served(arena: Arena, judge: Judge) -> tuple[Place, str]:
+    """Return where the server listens, and the path of its page: "/", or what lab.toml says.
+
+    A server that has an error at "/", as one that sends the file that is named, may have its page
+    under the name of one of its HTML files.
+    """
     place = reached(arena, judge)
+    if arena not in _pages:
+        _pages[arena] = arena.program.page or page_of(arena, place)
+        if not arena.program.page:
+            arena.end()  # the checks begin with a program that nobody has asked before
+            place = reached(arena, judge)
+    page = _pages[arena]
     judge.step(f"the server listens at {place}")
-    return place
+    if page != "/" and not arena.program.page:
+        judge.step(f'at "/" it has an error; its page is at {page}')
+    return place, page
 
 
-def usual(arena: Arena, judge: Judge, place: Place) -> Answer:
-    """Return what the server answers to ``GET /``, when nothing else happens."""
+def page_of(arena: Arena, place: Place) -> str:
+    """Return the first path that has a page, or "/"."""
+
+    def answer(target: str) -> Answer:
+        steps = visit(target, request(target))
+        return parse(
+            said(
+                arena.ask("http_client", {"host": place.host, "port": place.port, "steps": steps}),
+                target,
+            )
+        )
+
+    if answer("/").status >= 400:
+        for target in possible_pages(arena.submission.folder):
+            found = answer(target)
+            if found.status == 200 and found.body:
+                return target
+    return "/"
+
+
+def possible_pages(folder: Path) -> list[str]:
+    """Return the paths under which a server that sends files may have its page."""
+    files = [path.relative_to(folder) for path in sources(folder)]
+    pages = [path for path in files if path.suffix.lower() in (".html", ".htm")]
+    names = [quote(f"/{name}") for path in pages for name in (path.name, path.as_posix())]
+    return list(dict.fromkeys(["/index.html", *names]))[:MOST_PAGES]
+
+
+def usual(arena: Arena, judge: Judge, place: Place, page: str) -> Answer:
+    """Return what the server answers to a request for its page, when nothing else happens."""
     if arena not in _usual:
         _usual[arena] = parse(
-            said(talk(arena, judge, place, visit("usual", request("/"))), "usual")
+            said(talk(arena, judge, place, visit("usual", request(page))), "usual")
         )
     return _usual[arena]
 
 
-def still_serves(arena: Arena, judge: Judge, place: Place, before: Answer, after: str) -> None:
+def still_serves(arena: Arena, judge: Judge, place: Place, page: str, after: str) -> None:
     """Fail unless the page is answered as it was before."""
-    data = said(talk(arena, judge, place, visit("afterwards", request("/"))), "afterwards")
+    before = usual(arena, judge, place, page)
+    data = said(talk(arena, judge, place, visit("afterwards", request(page))), "afterwards")
     judge.step("then asked for the page again")
     if not data or parse(data).status != before.status:
         judge.fail(
@@ -180,14 +229,13 @@ def still_serves(arena: Arena, judge: Judge, place: Place, before: Answer, after
 
 
 def test_gives_the_page(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    target = "/"
+    place, target = served(arena, judge)
     for _ in range(4):
         events = talk(arena, judge, place, visit("browser", request(target, BROWSER_FIELDS)))
         judge.step(f"asked for {target} with the request of a browser")
         data = said(events, "browser")
         answer = parse(data)
-        if answer.status not in (301, 302, 303, 307, 308):
+        if answer.status not in REDIRECTIONS:
             break
         target = urlsplit(answer.fields.get("location", "/")).path or "/"
     judge.measured(status=answer.status, body_bytes=len(answer.body))
@@ -208,7 +256,8 @@ def test_gives_the_page(arena: Arena, judge: Judge) -> None:
         judge.fail(
             expected=expected,
             observed=f"the answer is {first_line(data)}",
-            hint='"/" is what a browser asks for when no page is named',
+            hint='"/" is what a browser asks for when no page is named; lab.toml can name another:'
+            ' page = "/accueil.html"',
         )
     if not answer.head_ended or not answer.body:
         judge.fail(
@@ -219,8 +268,8 @@ def test_gives_the_page(arena: Arena, judge: Judge) -> None:
 
 
 def test_curl_gets_the_page(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    url = f"http://{place.host}:{place.port}/"
+    place, page = served(arena, judge)
+    url = f"http://{place.host}:{place.port}{page}"
     status, told = arena.execute(
         *("curl", "--silent", "--show-error", "--stderr", "-", "--location", "--max-redirs", "3"),
         *("--max-time", str(CURL_TIMEOUT_S), "--output", "/tmp/page"),
@@ -251,14 +300,14 @@ def test_curl_gets_the_page(arena: Arena, judge: Judge) -> None:
 
 
 def test_body_is_complete(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
+    place, page = served(arena, judge)
     events = talk(
         arena,
         judge,
         place,
         [
             {"do": "open", "as": "browser"},
-            *ask("browser", request("/", BROWSER_FIELDS), quiet_s=PATIENT_S),
+            *ask("browser", request(page, BROWSER_FIELDS), quiet_s=PATIENT_S),
         ],
     )
     judge.step("asked for the page as a browser does, and listened until the answer was complete")
@@ -299,8 +348,8 @@ def test_body_is_complete(arena: Arena, judge: Judge) -> None:
 
 
 def test_second_client_while_the_first_is_idle(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    steps = [{"do": "open", "as": "first"}, *visit("second", request("/"))]
+    place, page = served(arena, judge)
+    steps = [{"do": "open", "as": "first"}, *visit("second", request(page))]
     events = talk(arena, judge, place, steps)
     judge.step("a first client connected and said nothing")
     judge.step(f"a second client connected, asked for the page, and waited {WAIT_S:g} s")
@@ -314,11 +363,11 @@ def test_second_client_while_the_first_is_idle(arena: Arena, judge: Judge) -> No
 
 
 def test_last_clients_first(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
+    place, page = served(arena, judge)
     names = [f"client {n}" for n in range(1, CLIENTS + 1)]
     steps: list[dict[str, Any]] = [{"do": "open", "as": name} for name in names]
     for name in reversed(names):
-        steps += ask(name, request("/"), WAIT_S if name == names[-1] else 0.7)
+        steps += ask(name, request(page), WAIT_S if name == names[-1] else 0.7)
     events = talk(arena, judge, place, steps)
     answered = [name for name in names if said(events, name)]
     judge.step(f"{CLIENTS} clients connected and said nothing")
@@ -335,8 +384,8 @@ def test_last_clients_first(arena: Arena, judge: Judge) -> None:
 
 
 def test_an_error_gives_500(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    before = usual(arena, judge, place)
+    place, page = served(arena, judge)
+    before = usual(arena, judge, place, page)
     if not before.status:
         judge.not_shown("its answers have no status line, so a 500 could not be told from others")
     trigger = arena.program.trigger
@@ -357,7 +406,7 @@ def test_an_error_gives_500(arena: Arena, judge: Judge) -> None:
     judge.measured(statuses=sorted(set(codes.values())))
     raised = [line for line in lines if codes[line] == 500]
     what = quoted(raised[0], 40) if raised else "these requests"
-    still_serves(arena, judge, place, before, what)
+    still_serves(arena, judge, place, page, what)
     hint = (
         "try: the handler; except Exception: answer with HTTP/1.1 500 Internal Server Error; and"
         " whatever happens, the loop around accept goes on"
@@ -387,13 +436,14 @@ def test_an_error_gives_500(arena: Arena, judge: Judge) -> None:
 
 
 def test_request_in_pieces(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    before = usual(arena, judge, place)
+    place, page = served(arena, judge)
+    before = usual(arena, judge, place, page)
+    pieces = [piece.replace("/ ", f"{page} ") for piece in PIECES]
     steps: list[dict[str, Any]] = [{"do": "open", "as": "slow"}]
-    for piece in PIECES:
-        steps += ask("slow", piece, WAIT_S if piece is PIECES[-1] else 0.15)
+    for piece in pieces:
+        steps += ask("slow", piece, WAIT_S if piece is pieces[-1] else 0.15)
     events = talk(arena, judge, place, steps)
-    judge.step(f"sent a request in pieces, 0.15 s apart: {', '.join(map(quoted, PIECES))}")
+    judge.step(f"sent a request in pieces, 0.15 s apart: {', '.join(map(quoted, pieces))}")
     data = said(events, "slow")
     if not data or parse(data).status != before.status:
         early = [e for e in heard(events, "slow")[:-1] if e["data"] or e["end"] == "close"]
@@ -407,8 +457,8 @@ def test_request_in_pieces(arena: Arena, judge: Judge) -> None:
 
 
 def test_survives_garbage(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
-    before = usual(arena, judge, place)
+    place, page = served(arena, judge)
+    usual(arena, judge, place, page)
     steps: list[dict[str, Any]] = []
     for n, garbage in enumerate(GARBAGE):
         name = f"garbage {n + 1}"
@@ -419,11 +469,11 @@ def test_survives_garbage(arena: Arena, judge: Judge) -> None:
         f"{len(GARBAGE)} clients sent what is no request: zeros, bytes that are no text, the"
         " beginning of TLS, a field of 70,000 bytes without an end, and went away"
     )
-    still_serves(arena, judge, place, before, "garbage")
+    still_serves(arena, judge, place, page, "garbage")
 
 
 def test_reveals_nothing(arena: Arena, judge: Judge) -> None:
-    place = served(arena, judge)
+    place, _ = served(arena, judge)
     tries = {pattern.format(path): mark for path, mark in OUTSIDE.items() for pattern in TRAVERSALS}
     steps = [step for target in tries for step in visit(target, request(target), 0.7)]
     events = talk(arena, judge, place, steps)

@@ -39,6 +39,8 @@ def test_programs_come_in_the_order_of_the_exercises() -> None:
         ('[udp-client]\ncommand = "x"\nstdin = [10]', "list of lines"),
         ('[udp-client]\ncommand = "x"\naddress = "; reboot"', "address or a host name"),
         ('[clock-server]\ncommand = "x"\nprotocol = "sctp"', '"tcp" or "udp"'),
+        ('[http-server]\ncommand = "x"\npage = "page.html"', 'must be a path, as in "/page.html"'),
+        ('[http-server]\ncommand = "x"\npage = "/a page"', "must be a path"),
         ('[udp-server]\ncommand = "x"\nports = 1', "unknown; known are"),
     ],
 )
