@@ -399,6 +399,7 @@ def test_round_trips_are_from_kernel_stamp_to_kernel_stamp_less_the_servers_hold
     serve: Serve,
 ) -> None:
     server = serve("--drop", "0")
+    server.until_stamped()
     document = ping_json(server.port, "--paced", "--interval", "1ms", "--count", "200")
     if not document["in_effect"]["kernel_stamps"]:
         pytest.skip("this kernel gives no stamps")

@@ -311,6 +311,7 @@ def test_a_numbered_ping_gets_the_times_and_nobody_else_does(
     serve: Serve, client: socket.socket
 ) -> None:
     server = serve("--drop", "0")
+    server.until_stamped()
     before_ns = time.time_ns()
     numbered = b"ping 7f3a9c01 1.1 #1: hello"
     answers = ask(client, server, [numbered, b"ping 7f3a9c01 1.1: hello", b" " + numbered])

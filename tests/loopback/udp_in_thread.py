@@ -10,14 +10,16 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import threading
+import time
 from typing import Any, cast
 
 from clients.udp.__main__ import main as client_main
 from services.events import Events
 from services.lifetime import Lifetime
 from services.udp.__main__ import parse, serve
-from services.udp.protocol import HEALTH_CHECK
+from services.udp.protocol import HEALTH_CHECK, Ping, find_times
 from tests.loopback.conftest import START_DEADLINE_S, Server
 
 
@@ -43,6 +45,21 @@ class ServerThread(Server):
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
+
+    def until_stamped(self) -> None:
+        """Wait until the kernel stamps what comes, if it is Linux; the server must drop nothing.
+
+        It begins a moment after it was told to: in emulation a first datagram came before that.
+        """
+        end_s = time.monotonic() + (5 if sys.platform == "linux" else 0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            while time.monotonic() < end_s:
+                client.sendto(Ping("00000000", 1, 1, 1).datagram(b""), (self._host, self.port))
+                times = find_times(client.recv(2048))
+                if times is not None and times.by_kernel:
+                    return
+                time.sleep(0.01)
 
     def stop(self, signal_number: int = signal.SIGTERM, deadline_s: float = 5.0) -> int:
         """End it and return 0, as the process would."""
