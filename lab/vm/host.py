@@ -47,8 +47,12 @@ def ensure_tools() -> None:
         )
     needed = packages_of_programs(system)
     absent = [program for program in needed if not _usable(program)]
-    if not absent:
-        return
+    if absent:
+        _install(system, needed, absent)
+    try_namespace()
+
+
+def _install(system: System, needed: dict[str, tuple[str, ...]], absent: Sequence[str]) -> None:
     if not system.is_debian:
         cause = f"not found, or too old: {', '.join(absent)}"
         remedy = "install QEMU 8 or newer, mmdebstrap, e2fsprogs and uidmap from this system"
@@ -57,6 +61,18 @@ def ensure_tools() -> None:
     if still := [program for program in absent if not _usable(program)]:
         cause = f"installed, but not usable: {', '.join(still)}"
         raise LabError(_STEP, cause, "QEMU must be 8 or newer: qemu-system-x86_64 --version")
+
+
+def try_namespace() -> None:
+    """Raise LabError where an ordinary user may not have a user namespace to build a disk in."""
+    tried = output_of(in_namespace(["true"]))
+    if tried.status != 0:
+        raise LabError(
+            _STEP,
+            f"this system keeps an ordinary user from having a user namespace: {tried.complaint}",
+            "allow it (Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run "
+            "this as root",
+        )
 
 
 def qemu_version(text: str) -> tuple[int, ...]:

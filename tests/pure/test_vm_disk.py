@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lab.apt_sources import Source
+from lab.errors import LabError
 from lab.system import System
-from lab.vm import disk
+from lab.vm import disk, host
 from lab.vm.host import packages_of_programs, qemu_version
 
 MIRROR = Source(("http://mirror.example/debian",), ("trixie",), ("main",))
@@ -115,7 +116,7 @@ def test_qemus_version_is_read(text: str, expected: tuple[int, ...]) -> None:
     assert qemu_version(text) == expected
 
 
-def host(distribution: str, version: tuple[int, ...], root: bool) -> System:
+def system(distribution: str, version: tuple[int, ...], root: bool) -> System:
     return System(
         distribution=distribution, version=version, name=distribution, kernel="6.1", root=root,
         terminal=False, sudo=not root, service_manager="none", may_install=True,
@@ -123,17 +124,29 @@ def host(distribution: str, version: tuple[int, ...], root: bool) -> System:
 
 
 def test_debian_12_takes_all_of_qemu_from_backports() -> None:
-    needed = packages_of_programs(host("debian", (12,), root=True))["qemu-system-x86_64"]
+    needed = packages_of_programs(system("debian", (12,), root=True))["qemu-system-x86_64"]
     assert "qemu-system-common/bookworm-backports" in needed
     assert all(name.endswith("/bookworm-backports") for name in needed)
 
 
 @pytest.mark.parametrize(("distribution", "version"), [("debian", (13,)), ("ubuntu", (24, 4))])
 def test_newer_systems_take_their_own_qemu(distribution: str, version: tuple[int, ...]) -> None:
-    needed = packages_of_programs(host(distribution, version, root=True))
+    needed = packages_of_programs(system(distribution, version, root=True))
     assert needed["qemu-system-x86_64"] == ("qemu-system-x86",)
 
 
 def test_an_ordinary_user_needs_newuidmap_as_well() -> None:
-    assert "newuidmap" in packages_of_programs(host("debian", (13,), root=False))
-    assert "newuidmap" not in packages_of_programs(host("debian", (13,), root=True))
+    assert "newuidmap" in packages_of_programs(system("debian", (13,), root=False))
+    assert "newuidmap" not in packages_of_programs(system("debian", (13,), root=True))
+
+
+def test_a_system_that_keeps_user_namespaces_for_root_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unshare = tmp_path / "unshare"
+    unshare.write_text("#!/bin/sh\necho 'unshare: Operation not permitted' >&2\nexit 1\n")
+    unshare.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(LabError, match=r"(?s)unshare: Operation not permitted.*apparmor_restrict"):
+        host.try_namespace()
