@@ -57,7 +57,7 @@ def browser(
     with playwright_driver.chromium.launch_persistent_context(
         profile, executable_path=chromium, headless=True, args=list(CHROMIUM_ARGUMENTS)
     ) as context:
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # emulated processors took over 15 s
         yield context
 
 
