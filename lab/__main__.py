@@ -183,7 +183,12 @@ def _test_judge(arguments: list[str]) -> int:
 
 def _pytest(python: Path, arguments: Sequence[str]) -> int:
     argv = [str(python), "-m", "pytest", *arguments]
-    return subprocess.run(argv, cwd=ROOT, check=False).returncode
+    environment = dict(os.environ)
+    if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+        # Hundreds of programs are started: each would compile its modules again. Whoever wants no
+        # bytecode beside the sources gets it here.
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".lab" / "bytecode"))
+    return subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
 
 
 def _grade(arguments: list[str]) -> int:
