@@ -513,8 +513,9 @@ def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
 ) -> None:
     before = descriptors_at_rest(server)
     linger_zero = struct.pack("ii", 1, 0)  # close() then sends a reset
-    resident_kib = []
-    for _ in range(3):
+
+    def resident_kib() -> int:
+        """Return the server's memory after 60 more connections, all of them gone again."""
         for stream in (b"", b"GET / HT", GET, GET * 50, b"nonsense\r\n\r\n", GET[:-2] + b"A: b"):
             for _ in range(10):
                 with connect(server) as connection:
@@ -523,8 +524,13 @@ def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
         at_rest(server)
         wait_until(lambda: descriptors(server) == before, "every descriptor is closed")
         status = Path(f"/proc/{server.process.pid}/status").read_text()
-        resident_kib.append(int(re.search(r"VmRSS:\s*(\d+)", status)[1]))  # type: ignore[index]
-    assert resident_kib[2] - resident_kib[0] < 512, "120 connections, 4 KiB each would be 480"
+        return int(re.search(r"VmRSS:\s*(\d+)", status)[1])  # type: ignore[index]
+
+    # At first what programs leave free in their heaps fills up; a leak fills it, and goes on.
+    sizes = [resident_kib() for _ in range(25)]
+    while sizes[-1] - sizes[-11] >= 150:
+        assert len(sizes) < 60, f"KiB grow without end, by 1/4 a connection and more: {sizes}"
+        sizes.append(resident_kib())
 
 
 def test_request_cannot_forge_a_log_line_or_a_response_field(server: Server) -> None:
