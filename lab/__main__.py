@@ -54,6 +54,12 @@ def main(arguments: list[str]) -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
+    except FileNotFoundError as error:
+        if error.filename != "docker":
+            raise
+        missing = "there is no docker command, so no lab runs here"
+        print(LabError(f"make {arguments[0]}", missing, "make up"), file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:
         return 128 + number_of(interrupt)
 
@@ -66,25 +72,39 @@ def _up(_: list[str]) -> int:
 
 
 def _down(_: list[str]) -> int:
-    from lab import lifecycle
-    from lab.engine import ensure_engine
+    from lab import lifecycle, settings
     from lab.experiments import site
 
-    ensure_engine()
-    lifecycle.down()
-    site.remove_leftovers()
+    if _there_may_be_containers():
+        lifecycle.down()
+        site.remove_leftovers()
+    else:
+        settings.forget()
     return 0
 
 
 def _clean(_: list[str]) -> int:
     from lab import lifecycle
-    from lab.engine import ensure_engine
-    from lab.experiments import site
 
-    ensure_engine()
-    site.remove_leftovers()
-    lifecycle.clean()
+    _down([])
+    if _there_may_be_containers():
+        lifecycle.remove_images()
+    lifecycle.remove_caches()
     return 0
+
+
+def _there_may_be_containers() -> bool:
+    """Return whether this machine has an engine; it runs then. Raises LabError."""
+    from lab import engine
+    from lab.say import say
+    from lab.system import detect, find_program
+
+    here = find_program("dockerd") is not None
+    if engine.is_absent(engine.find(), detect(), here, engine.endpoint()):
+        say("no Docker engine is installed here, so there is no lab to take down")
+        return False
+    engine.ensure_engine(install=False)
+    return True
 
 
 def _netem(_: list[str]) -> int:
@@ -97,7 +117,7 @@ def _reset(_: list[str]) -> int:
     from lab import impairment
     from lab.engine import ensure_engine
 
-    ensure_engine()
+    ensure_engine(install=False)
     impairment.reset()
     return 0
 
@@ -118,7 +138,7 @@ def _capture(_: list[str]) -> int:
     from lab import capture
     from lab.engine import ensure_engine
 
-    ensure_engine()
+    ensure_engine(install=False)
     return capture.capture_command()
 
 

@@ -20,7 +20,16 @@ from lab.engine import Finding
 from lab.errors import LabError
 from lab.packages import decision
 from lab.say import painted
-from lab.system import TIMED_OUT, Output, System, detect, find_program, output_of, version_numbers
+from lab.system import (
+    TIMED_OUT,
+    Output,
+    System,
+    detect,
+    find_program,
+    output_of,
+    search_path,
+    version_numbers,
+)
 from services.netem.kernel import INGRESS_MODULES
 
 _MEMORY_MIB = 1024
@@ -298,7 +307,8 @@ def _impairment(engine_answers: bool, host: str) -> Impairment:
         find_program("tc")
         and output_of(["unshare", "--map-root-user", "--net", "true"]).status == 0
     ):
-        said = output_of(["unshare", "--map-root-user", "--net", "sh", "-c", _PROBE]).out
+        probe = ["unshare", "--map-root-user", "--net", "sh", "-c", _PROBE]
+        said = output_of(probe, environment={"PATH": search_path()}).out
         found = _impairment_of(said, kernel, "in a network namespace")
         return found if find_program("nft") else replace(found, nftables=None)
     return Impairment(

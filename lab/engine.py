@@ -25,7 +25,16 @@ from lab import packages
 from lab.errors import LabError
 from lab.packages import as_root
 from lab.say import say
-from lab.system import NOT_FOUND, Output, System, detect, find_program, output_of, version_numbers
+from lab.system import (
+    NOT_FOUND,
+    Output,
+    System,
+    detect,
+    find_program,
+    output_of,
+    search_path,
+    version_numbers,
+)
 
 ENGINE_MINIMUM = (25,)
 COMPOSE_MINIMUM = (2, 26)
@@ -99,20 +108,33 @@ class Finding:
     buildx: str = ""
 
 
-def ensure_engine() -> Engine:
-    """Return an engine that the lab can use, started or installed where need be.
+def ensure_engine(install: bool = True) -> Engine:
+    """Return an engine that the lab can use, started where need be, and installed if it may be.
 
     Running it again changes nothing. Raises LabError.
     """
     finding = find()
     system = detect()
     if verdict(finding, system) is not None:
-        finding = _set_up(system, finding)
+        finding = _set_up(system, finding, install)
     if finding.condition == "no permission" and is_local(endpoint()):
         _enter_group(system)
     if problem := verdict(finding, system):
         raise problem
     return Engine(finding.version, finding.compose, finding.buildx)
+
+
+def is_absent(finding: Finding, system: System, dockerd: bool, host: str) -> bool:
+    """Return whether this machine has no engine at all, so that no lab can be on it.
+
+    ``dockerd`` tells whether that program is here, ``host`` where the client looks. An engine that
+    is only stopped, or another machine's, is one: it may have containers.
+    """
+    if dockerd or system.distribution in ("macos", "windows"):
+        return False
+    return finding.condition == "no client" or (
+        finding.condition == "not running" and is_local(host)
+    )
 
 
 def find() -> Finding:
@@ -253,8 +275,8 @@ def is_local(host: str) -> bool:
     return host in ("", *_LOCAL_SOCKETS)
 
 
-def _set_up(system: System, finding: Finding) -> Finding:
-    """Install what is missing and start what is there; return what is found then."""
+def _set_up(system: System, finding: Finding, install: bool) -> Finding:
+    """Start what is there and install what is missing; return what is found then."""
     if finding.condition in ("podman", "broken"):
         return finding
     if finding.condition != "answers" and not is_local(endpoint()):
@@ -264,7 +286,7 @@ def _set_up(system: System, finding: Finding) -> Finding:
         finding = find()
     if finding.condition == "answers" and engine_problem(finding, system):
         return finding  # too old: nothing is added to it
-    if (parts := _missing_parts(finding)) and system.is_debian:
+    if install and (parts := _missing_parts(finding)) and system.is_debian:
         _install(system, parts)
         finding = find()
         if finding.condition == "not running":  # the packages' own scripts may have started it
@@ -337,9 +359,8 @@ def _start_by_hand(system: System) -> Output:
     stale = [str(path) for name, path in _PID_FILES.items() if not _running(name)]
     as_root(system, ["rm", "--force", *stale])
     program = find_program("dockerd") or "dockerd"
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     script = f"setsid {program} </dev/null >{_LOG_FILE} 2>&1 & echo $!"  # dockerd calls iptables
-    return as_root(system, ["env", f"PATH={path}", "sh", "-c", script])
+    return as_root(system, ["env", f"PATH={search_path()}", "sh", "-c", script])
 
 
 def _running(name: str) -> int:

@@ -145,10 +145,14 @@ def output_of(
     return Output(done.returncode, done.stdout, done.stderr)
 
 
+def search_path() -> str:
+    """Return PATH with the folders of root's programs, which an ordinary user's lacks on Debian."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+
+
 def find_program(name: str) -> str | None:
     """Return the path of a program, looking also where root's programs are."""
-    path = os.environ.get("PATH", os.defpath)
-    return shutil.which(name, path=f"{path}:/usr/local/sbin:/usr/sbin:/sbin")
+    return shutil.which(name, path=search_path())
 
 
 def _text(path: str) -> str:

@@ -26,7 +26,7 @@ from lab import apt_sources, base_image
 from lab.errors import LabError
 from lab.say import say
 from lab.settings import ROOT
-from lab.system import output_of
+from lab.system import output_of, search_path
 from lab.vm.host import in_namespace
 
 CACHE = ROOT / ".lab" / "vm"
@@ -167,9 +167,8 @@ def _build(folder: Path, flavour: str, sources: list[apt_sources.Source], apt_co
                 mmdebstrap_command(flavour, sources, apt_config, listed, archive),
                 in_namespace([str(word) for word in make_disk]),
             ):
-                # Ordinary users' PATH lacks the folder of mkfs.ext4.
-                path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-                environment = os.environ | apt_sources.proxies(apt_config) | {"PATH": path}
+                environment = os.environ | apt_sources.proxies(apt_config)
+                environment |= {"PATH": search_path()}  # mkfs.ext4
                 done = subprocess.run(argv, stdout=out, stderr=out, env=environment, check=False)
                 if done.returncode != 0:
                     raise LabError(

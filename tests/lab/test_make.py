@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.settings import PORTS
+from lab.settings import PORTS, image
 from tests.lab.driver import ROOT, Lab, engine, eventually
 
 
@@ -76,6 +76,27 @@ def test_settings_given_to_make_up_last_until_make_down_and_nothing_is_left(tmp_
         assert not second.engine.volumes.list(filters=label)
         again = second.make("down")
         assert again.returncode == 0
+
+
+@pytest.mark.any_kernel
+@pytest.mark.parametrize("command", ["down", "clean"])
+def test_on_a_machine_without_an_engine_nothing_is_to_be_taken_down_and_none_is_installed(
+    command: str,
+) -> None:
+    """A container of the lab's image is such a machine: Debian, Python, no Docker."""
+    said = engine().containers.run(
+        image("progres-lab"),
+        ["python3", "-m", "lab", command],
+        working_dir="/project",
+        volumes={str(ROOT): {"bind": "/project", "mode": "ro"}},
+        user="0:0",
+        network_mode="none",
+        environment={"LAB_ENV_FILE": "/tmp/settings.env"},
+        stderr=True,
+        remove=True,
+    )
+    assert b"there is no lab to take down" in said
+    assert b"install" not in said.replace(b"is installed here", b"")
 
 
 @pytest.mark.any_kernel

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from lab.engine import (
+    Condition,
     Finding,
     Part,
     classify,
     how_to_install,
     how_to_start,
+    is_absent,
     is_local,
     package_names,
     process_runs,
@@ -145,6 +147,29 @@ def test_only_this_machines_own_engine_is_the_labs_to_start() -> None:
     assert is_local("unix:///var/run/docker.sock")
     assert not is_local("unix:///run/user/1000/docker.sock")
     assert not is_local("tcp://127.0.0.1:2375")
+
+
+SOCKET = "unix:///var/run/docker.sock"
+
+
+@pytest.mark.parametrize(
+    ("condition", "system", "dockerd", "host", "absent"),
+    [
+        ("no client", DEBIAN_13, False, "", True),
+        ("not running", LAPTOP, False, SOCKET, True),  # a client alone, without an engine
+        ("not running", LAPTOP, True, SOCKET, False),  # stopped: its containers are still there
+        ("no client", DEBIAN_13, True, "", False),
+        ("not running", LAPTOP, False, "unix:///run/user/1000/docker.sock", False),
+        ("not running", LAPTOP, False, "ssh://me@engine.example", False),
+        ("not running", MACOS, False, SOCKET, False),  # Docker Desktop, not started
+        ("answers", LAPTOP, False, SOCKET, False),
+        ("no permission", LAPTOP, False, SOCKET, False),
+    ],
+)
+def test_only_a_machine_without_an_engine_has_nothing_to_take_down(
+    condition: Condition, system: System, dockerd: bool, host: str, absent: bool
+) -> None:
+    assert is_absent(Finding(condition), system, dockerd, host) is absent
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc on this system")
