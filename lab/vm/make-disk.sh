@@ -4,6 +4,7 @@
 # Turns a root file system into the emulated machine's disk: OUT_FOLDER/disk.raw, vmlinuz and
 # initrd. Runs as root, or as root of a user namespace, so that files keep their owners.
 set -eu
+umask 022 # of the machine, not of who makes it
 root_tar=$1 out=$2 size=$3
 shift 3
 
