@@ -1,6 +1,7 @@
 """``make up`` and ``make down`` as commands: what they print, keep and leave."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.base_image import local
 from lab.settings import PORTS, image
 from tests.lab.driver import ROOT, Lab, engine, eventually
 
@@ -97,6 +99,25 @@ def test_on_a_machine_without_an_engine_nothing_is_to_be_taken_down_and_none_is_
     )
     assert b"there is no lab to take down" in said
     assert b"install" not in said.replace(b"is installed here", b"")
+
+
+@pytest.mark.any_kernel
+def test_the_image_can_be_read_by_all_also_when_the_checkout_cannot(tmp_path: Path) -> None:
+    """As one is under umask 077, which many universities set."""
+    shutil.copy(ROOT / "Dockerfile", tmp_path)
+    for folder in ("services", "clients"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+        for path in (tmp_path / folder, *(tmp_path / folder).rglob("*")):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    tag = f"progres-lab:test-{uuid.uuid4().hex[:8]}"
+    arguments = ["--target", "lab", "--build-arg", f"BASE_IMAGE={local()}", "--tag", tag]
+    argv = ["docker", "build", *arguments, str(tmp_path)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=300)
+    try:
+        for module in ("services.http", "clients.udp"):
+            engine().containers.run(tag, ["python3", "-m", module, "--help"], remove=True)
+    finally:
+        engine().images.remove(tag)
 
 
 @pytest.mark.any_kernel
