@@ -2,7 +2,10 @@
 
 PYTHON ?= python3
 LAB = $(PYTHON) -m lab
-export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE REQUESTS RUN
+export SERVICE NETEM DIRECTION SECONDS NAME CALIBRATE NEW CAPTURE REQUESTS RUN SUBMISSION DIR
+# A stranger's folder name is no words of make's, nor (in the recipes) of the shell's.
+override SUBMISSION := $(value SUBMISSION)
+override DIR := $(value DIR)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down netem scenario where reset experiment report capture ladder logs shell doctor
@@ -60,10 +63,10 @@ test-vm: ## the lab and netem layers on a stock kernel, in an emulated Debian 13
 	@$(PYTHON) -m lab.vm test -- $(ARGS)
 
 grade: ## judge a submission: SUBMISSION=path
-	@$(LAB) grade $(SUBMISSION) $(if $(TRUST),--trust-dockerfile)
+	@$(LAB) grade $(if $(SUBMISSION),"$$SUBMISSION") $(if $(TRUST),--trust-dockerfile)
 
 grade-class: ## judge a class, a submission in each subfolder: DIR=path; goes on where it stopped
-	@$(LAB) grade-class $(DIR) $(if $(TRUST),--trust-dockerfile)
+	@$(LAB) grade-class $(if $(DIR),"$$DIR") $(if $(TRUST),--trust-dockerfile)
 
 bench: ## the figures of the README, measured here; NAME=lab for one
 	@$(LAB) bench $(NAME)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from grading import PROGRAMS, rubric
 from grading.sandbox import LABEL
 from lab import pcapng
@@ -42,6 +44,20 @@ def test_the_packets_of_each_check_are_kept_as_evidence(tmp_path: Path) -> None:
     assert counts["udp-server.drops-half"] >= 1400, counts
     # Four were lost on purpose, and each of ten requests has a datagram and an answer.
     assert counts["udp-client.retries"] >= 24, counts
+
+
+@pytest.mark.parametrize(("command", "variable"), [("grade", "SUBMISSION"), ("grade-class", "DIR")])
+def test_a_folders_name_is_a_name_whatever_make_and_the_shell_would_make_of_it(
+    command: str, variable: str, tmp_path: Path
+) -> None:
+    engine()
+    run = f"touch {tmp_path}/ran"
+    folder = f"{tmp_path}/l'\u00e9t\u00e9 a  b; {run}; `{run}` $$HOME $({run}) $(shell {run})"
+    argv = ["make", command, f"{variable}={folder}"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert folder in done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_evidence_that_is_not_whole_says_so(tmp_path: Path) -> None:
