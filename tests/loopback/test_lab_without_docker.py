@@ -31,14 +31,14 @@ def run(command: str, folder: Path, path: str = "") -> "subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(
-    "command", ["netem", "scenario", "where", "logs", "shell", "reset", "capture", "up"]
+    "command", ["netem", "scenario", "where", "logs", "shell", "reset", "capture"]
 )
 def test_a_command_that_needs_docker_says_what_is_missing_and_the_way_out(
     command: str, tmp_path: Path
 ) -> None:
     ended = run(command, tmp_path)
     assert ended.returncode == 1
-    assert "there is no docker command" in ended.stderr or "what Docker lacks" in ended.stderr
+    assert "there is no docker command" in ended.stderr
     assert "way out: " in ended.stderr
     assert "Traceback" not in ended.stderr
 
