@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lab.errors import LabError
@@ -67,7 +68,8 @@ def main(arguments: list[str]) -> int:
 def _up(_: list[str]) -> int:
     from lab import lifecycle
 
-    lifecycle.up()
+    with _alone():
+        lifecycle.up()
     return 0
 
 
@@ -76,7 +78,8 @@ def _down(_: list[str]) -> int:
     from lab.experiments import site
 
     if _there_may_be_containers():
-        lifecycle.down()
+        with _alone():
+            lifecycle.down()
         site.remove_leftovers()
     else:
         settings.forget()
@@ -91,6 +94,17 @@ def _clean(_: list[str]) -> int:
         lifecycle.remove_images()
     lifecycle.remove_caches()
     return 0
+
+
+def _alone() -> AbstractContextManager[None]:
+    """Return what waits until no other ``make up`` or ``make down`` of this lab is at work.
+
+    Two that start and remove the same containers would take them from each other.
+    """
+    from lab import compose, lock
+
+    busy = "waiting for another make up or make down of this lab to end"
+    return lock.held(f"lifecycle-{compose.project_name()}", busy)
 
 
 def _there_may_be_containers() -> bool:

@@ -5,16 +5,18 @@ import os
 from collections.abc import Iterator
 
 from lab.errors import LabError
+from lab.say import say
 from lab.settings import ROOT
 
 FOLDER = ROOT / ".lab"
 
 
 @contextlib.contextmanager
-def held(name: str, refusal: LabError) -> Iterator[None]:
-    """Hold the lock of that name. Raises ``refusal`` while another process holds it.
+def held(name: str, busy: LabError | str) -> Iterator[None]:
+    """Hold the lock of that name.
 
-    A process that is killed holds it no longer.
+    ``busy`` is for when another process holds it: an error is raised, a sentence is said, and the
+    other's end awaited. A process that is killed holds it no longer.
     """
     try:
         import fcntl
@@ -28,7 +30,10 @@ def held(name: str, refusal: LabError) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # EWOULDBLOCK
-                raise refusal from None
+                if isinstance(busy, LabError):
+                    raise busy from None
+                say(busy)
+                fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever held it may have removed it since it was opened here: another then made anew.
             if not _is_at(file.fileno(), path):
                 continue

@@ -101,7 +101,9 @@ class Lab:
         """Run ``python3 -m lab COMMAND`` as the Makefile does, with these settings given to it."""
         return self._run([sys.executable, "-m", "lab", command], settings or {}, check)
 
-    def start(self, command: str, settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def start(
+        self, command: str, settings: dict[str, str], stderr: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[bytes]":
         """Start ``python3 -m lab COMMAND`` in a process group of its own, to be interrupted."""
         return subprocess.Popen(
             [sys.executable, "-m", "lab", command],
@@ -109,7 +111,7 @@ class Lab:
             env=self._environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             start_new_session=True,
         )
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import lock
 from lab.base_image import local
+from lab.errors import LabError
 from lab.settings import PORTS, image
 from tests.lab.driver import ROOT, Lab, engine, eventually
 
@@ -31,6 +33,18 @@ def test_a_second_make_up_changes_nothing(lab: Lab) -> None:
     before = {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()}
     lab.make("up")
     assert {c.id: c.attrs["State"]["StartedAt"] for c in lab.containers()} == before
+
+
+@pytest.mark.any_kernel
+def test_two_that_start_or_stop_the_same_lab_take_turns(lab: Lab) -> None:
+    refusal = LabError("testing", "somebody holds this lab", "")
+    with lock.held(f"lifecycle-{lab.project}", refusal):
+        second = lab.start("up", {}, stderr=subprocess.PIPE)
+        assert second.stderr is not None
+        assert b"waiting for another make up" in second.stderr.readline()
+        assert second.poll() is None
+    assert second.wait(timeout=300) == 0
+    second.stderr.close()
 
 
 def test_make_doctor_says_of_the_kernel_what_the_sidecars_do(lab: Lab) -> None:

@@ -55,6 +55,28 @@ def test_what_a_killed_process_held_can_be_had(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
+def test_one_that_waits_says_so_and_goes_on_when_the_other_has_ended(
+    here: Path,
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from lab import lock\n"
+        "lock.FOLDER = Path(sys.argv[1])\n"
+        "with lock.held('mine', 'another is at work'): print('held', flush=True)"
+    )
+    argv = [sys.executable, "-c", program, str(here)]
+    with lock.held("mine", REFUSAL):
+        waiting = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert waiting.stdout is not None
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "lab: another is at work\n"
+        assert waiting.poll() is None
+    with waiting:
+        assert waiting.stdout.read() == "held\n"
+    assert list(here.iterdir()) == []
+
+
 def test_a_file_that_was_removed_and_made_anew_is_not_the_same_lock(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
