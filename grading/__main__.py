@@ -21,7 +21,7 @@ from grading.feedback import terminal
 from grading.recognition import draft
 from grading.sandbox import UNTRUSTED, remove_abandoned, running_since
 from grading.verdict import FAILED, INVALID
-from lab.errors import LabError
+from lab.errors import LabError, files_have_a_way_out
 from lab.settings import ROOT
 
 RESULTS = ROOT / "results" / "grade"
@@ -69,25 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options = parser.parse_args(arguments)
     try:
-        if options.command == "draft":
-            print(draft(options.folder), end="")
-            return 0
-        if options.command == "grade-class":
-            jobs = options.jobs or classroom.default_jobs(
-                len(os.sched_getaffinity(0)), classroom.available_mib()
-            )
-            trust_words = ("--trust-dockerfile",) if options.trust_dockerfile else ()
-            settings = classroom.Settings(
-                jobs,
-                options.limit,
-                fresh=options.fresh,
-                grader=(*classroom.GRADER, *trust_words),
-                clean_up=_remove_abandoned,
-            )
-            return classroom.grade_class(options.folder, options.results, settings)
-        return grade(
-            options.folder, options.results, options.check, trusted=options.trust_dockerfile
-        )
+        with files_have_a_way_out():
+            return _run(options)
     except (GradingError, LabError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -96,6 +79,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     except KeyboardInterrupt:
         return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "draft":
+        print(draft(options.folder), end="")
+        return 0
+    if options.command == "grade-class":
+        jobs = options.jobs or classroom.default_jobs(
+            len(os.sched_getaffinity(0)), classroom.available_mib()
+        )
+        trust_words = ("--trust-dockerfile",) if options.trust_dockerfile else ()
+        settings = classroom.Settings(
+            jobs,
+            options.limit,
+            fresh=options.fresh,
+            grader=(*classroom.GRADER, *trust_words),
+            clean_up=_remove_abandoned,
+        )
+        return classroom.grade_class(options.folder, options.results, settings)
+    return grade(options.folder, options.results, options.check, trusted=options.trust_dockerfile)
 
 
 def grade(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import LabError, files_have_a_way_out
 from lab.interrupts import number_of, sigterm_as_interrupt
 from lab.settings import ROOT
 
@@ -50,16 +50,10 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 -m lab {'|'.join(commands)}", file=sys.stderr)
         return 2
     try:
-        with sigterm_as_interrupt():
+        with files_have_a_way_out(), sigterm_as_interrupt():
             return commands[arguments[0]](arguments[1:])
     except LabError as error:
         print(error, file=sys.stderr)
-        return 1
-    except FileNotFoundError as error:
-        if error.filename != "docker":
-            raise
-        missing = "there is no docker command, so no lab runs here"
-        print(LabError(f"make {arguments[0]}", missing, "make up"), file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         return 128 + number_of(interrupt)

@@ -35,12 +35,20 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run ``docker compose`` on the user's terminal and return it, whatever its status.
 
     The settings come from the environment file alone: ``make up`` has recorded there what it was
-    given, so every later command sees the same.
+    given, so every later command sees the same. Raises LabError where there is no docker.
     """
     argv = command(*arguments)
     if not sys.stderr.isatty():  # its progress is a moving picture; in a log it is a wall of lines
         argv[2:2] = ["--progress", "quiet"]
-    return subprocess.run(argv, env=environment_without_settings(), check=False)
+    try:
+        return subprocess.run(argv, env=environment_without_settings(), check=False)
+    except FileNotFoundError:
+        raise _without_docker(argv) from None
+
+
+def _without_docker(argv: Sequence[str]) -> LabError:
+    missing = f"there is no {argv[0]} command here"
+    return LabError(f"running {' '.join(argv[:3])}", missing, "make up sets up what is missing")
 
 
 def environment_without_settings() -> dict[str, str]:
@@ -56,7 +64,7 @@ def captured(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with its output captured, whatever its status.
 
-    Raises LabError when it does not end within ``timeout_s``.
+    Raises LabError when there is no such command, or when it does not end within ``timeout_s``.
     """
     try:
         return subprocess.run(
@@ -68,6 +76,8 @@ def captured(
             check=False,
             timeout=timeout_s,
         )
+    except FileNotFoundError:
+        raise _without_docker(argv) from None
     except subprocess.TimeoutExpired:
         raise LabError(
             f"running {' '.join(argv[:4])} ...",

@@ -21,7 +21,7 @@ from typing import Any
 from lab import ladder, lifecycle
 from lab.capture import capturing, keep_log
 from lab.conditions import measured
-from lab.errors import LabError
+from lab.errors import LabError, files_have_a_way_out
 from lab.experiments import plan
 from lab.experiments.duration import expected_s
 from lab.experiments.plan import Cell, Experiment
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2 if arguments else 0
     try:
         experiment = plan.load(plan.path_of(arguments[0]))
-        with alone():
+        with files_have_a_way_out(), alone():
             return run_experiment(experiment)
     except LabError as error:
         print(error, file=sys.stderr)

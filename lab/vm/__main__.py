@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab import layers
-from lab.errors import LabError
+from lab.errors import LabError, files_have_a_way_out
 from lab.vm import machine
 from lab.vm.disk import CACHE, ensure_disk
 from lab.vm.freight import pack_images, pack_project
@@ -42,14 +42,15 @@ def main(arguments: Sequence[str]) -> int:
         arguments, rest = arguments[:at], arguments[at + 1 :]
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.command == "run" and not rest:
+        parser.error("run: a command is needed: run [--bare] -- COMMAND")
     try:
-        if options.command == "test":
-            return _test(rest, options.timeout)
-        if options.command == "shell":
-            return _boot(None, options.bare, options.image, 0)
-        if not rest:
-            parser.error("run: a command is needed: run [--bare] -- COMMAND")
-        return _boot(shell_line(rest), options.bare, options.image, options.timeout)
+        with files_have_a_way_out():
+            if options.command == "test":
+                return _test(rest, options.timeout)
+            if options.command == "shell":
+                return _boot(None, options.bare, options.image, 0)
+            return _boot(shell_line(rest), options.bare, options.image, options.timeout)
     except LabError as error:
         print(error, file=sys.stderr)
         return 1

@@ -30,9 +30,7 @@ def run(command: str, folder: Path, path: str = "") -> "subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize(
-    "command", ["netem", "scenario", "where", "logs", "shell", "reset", "capture"]
-)
+@pytest.mark.parametrize("command", ["netem", "where", "logs", "shell", "reset", "capture"])
 def test_a_command_that_needs_docker_says_what_is_missing_and_the_way_out(
     command: str, tmp_path: Path
 ) -> None:
