@@ -87,13 +87,27 @@ def captured(
 
 
 def build(step: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """Run a command that builds images. Raises LabError with what its failing step printed."""
+    """Run a command that builds images. Raises LabError with what its failing step printed.
+
+    Where this machine's programs reach the network through a proxy, those of the build do, too.
+    """
+    argv = [*argv, *proxy_arguments(os.environ if environment is None else environment)]
     built = captured(argv, timeout_s=_BUILT_WITHIN_S, environment=environment)
     if built.returncode != 0:
         # Compose and buildx differ in which of the two streams a step's output goes to.
         lines = failing_step(built.stdout + built.stderr)
         cause = f"{' '.join(argv[:2])} failed" + "".join(f"\n    {line}" for line in lines)
         raise LabError(step, cause, "is the package mirror in reach? (make doctor)")
+
+
+def proxy_arguments(environment: Mapping[str, str]) -> list[str]:
+    """Return the words that hand the proxies to a build; they stay out of the image's history.
+
+    The value is taken from the environment, by name: it may hold a password.
+    """
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    given = [name for each in names for name in (each, each.upper()) if environment.get(name)]
+    return [word for name in given for word in ("--build-arg", name)]
 
 
 def failing_step(output: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""What is shown of an image's build that failed."""
+"""The building of images: through which proxy, and what is shown of one that failed."""
 
-from lab.compose import failing_step
+from lab.compose import failing_step, proxy_arguments
 
 APT = """\
 #5 [lab internal] load build context
@@ -49,3 +49,10 @@ def test_a_long_step_shows_its_end() -> None:
     output = "\n".join(["------", " > [1/2] RUN true:", *lines, "------", ""])
     assert failing_step(output)[-1] == "line 29"
     assert len(failing_step(output)) < 12
+
+
+def test_a_build_goes_through_the_machines_proxies_whose_passwords_are_on_no_command_line() -> None:
+    environment = {"http_proxy": "http://me:secret@proxy.example:3128", "NO_PROXY": "localhost"}
+    words = proxy_arguments(environment | {"https_proxy": "", "PATH": "/bin"})
+    assert words == ["--build-arg", "http_proxy", "--build-arg", "NO_PROXY"]
+    assert proxy_arguments({}) == []
