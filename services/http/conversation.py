@@ -359,7 +359,12 @@ class Conversation:
         shared = self._shared
         shared.events("refused", client=self._client, status=error.status, reason=error.explanation)
         response = shared.site.error(error.status, error.explanation)
-        self._send(serialize_response(response, date=shared.date(), connection="close"))
+        without_body = self._reader.asks_without_body
+        self._send(
+            serialize_response(
+                response, date=shared.date(), connection="close", without_body=without_body
+            )
+        )
 
     def _send(self, data: bytes, flags: int = 0) -> None:
         """Send all of it. Raises TimeoutError or BlockingIOError if the client is too slow."""

@@ -197,6 +197,8 @@ class RequestReader:
         self._raw_body = bytearray()  # the first of it, as it arrived
         self._continue_owed = False
         self._ended = False
+        self.asks_without_body = False
+        """Whether what arrives is a HEAD: the answer has no body, also if it says what is wrong."""
 
     @property
     def idle(self) -> bool:
@@ -291,6 +293,7 @@ class RequestReader:
             return None
         if buffer[0] == 0x0D:
             self._skip_empty_lines()
+        self.asks_without_body = buffer.startswith(b"HEAD ")
         end = buffer.find(b"\r\n\r\n", self._searched, MAX_HEAD_BYTES)
         if end < 0:
             # Only a first byte, an end of line (or half of one) or a length can prove a fault.

@@ -508,6 +508,16 @@ def test_a_spare_thread_whose_client_another_one_took_ends() -> None:
     assert (robbed.waits, spared._spares) == (2, 0)
 
 
+@pytest.mark.parametrize("pieces", [(b"HEAD / HTTP/1.1\r\n\r\n",), (GET, b"HEAD / HTTP/1.1\r\n:")])
+def test_a_fault_in_a_head_request_is_answered_without_a_body(
+    server: Server, pieces: tuple[bytes, ...]
+) -> None:
+    head, end, body = converse(server, *pieces, b"x\r\n\r\n").rpartition(b"\r\n\r\n")
+    assert b"HTTP/1.1 400 " in head
+    assert b"\r\nContent-Length: " in head[head.rindex(b"HTTP/1.1 400 ") :]
+    assert (end, body) == (b"\r\n\r\n", b"")
+
+
 def test_resets_at_every_stage_leave_no_thread_no_descriptor_and_no_memory(
     server: Server,
 ) -> None:

@@ -29,9 +29,11 @@ Outcome = tuple[list[Request], tuple[int, str] | None]
 GET = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
-def read(pieces: Iterable[bytes], *, to_the_end: bool = False) -> Outcome:
+def read(
+    pieces: Iterable[bytes], *, to_the_end: bool = False, reader: RequestReader | None = None
+) -> Outcome:
     """Return the requests and the fault (status and explanation) found in a stream."""
-    reader = RequestReader()
+    reader = reader or RequestReader()
     requests: list[Request] = []
     try:
         for piece in pieces:
@@ -512,6 +514,28 @@ def test_nobody_waits_for_continue_who_has_sent_the_body_or_has_none() -> None:
         reader.feed(stream)
         reader.next_request()
         assert not reader.continue_owed()
+
+
+@pytest.mark.parametrize(
+    ("stream", "without"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", True),
+        (b"\r\nHEAD / HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n", True),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n", True),
+        (GET + b"HEAD / HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n", True),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /\r\n\r\n", False),
+        (b"HEADER / HTTP/1.1\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\n\r\n", False),
+    ],
+)
+def test_what_is_wrong_with_a_head_request_is_said_without_a_body(
+    stream: bytes, without: bool
+) -> None:
+    for pieces in ([stream], one_by_one(stream)):
+        reader = RequestReader()
+        _, fault = read(pieces, reader=reader)
+        assert fault is not None
+        assert reader.asks_without_body is without
 
 
 def test_end_in_the_middle_of_a_request_is_a_fault_and_between_requests_is_not() -> None:
