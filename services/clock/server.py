@@ -162,9 +162,9 @@ class ClockServer:
         self._clock = clock
         self._events = events
         self._limits = limits
-        self._clients: set[socket.socket] = set()
-        self._checks: set[socket.socket] = set()
-        self._changed = threading.Condition()  # guards both sets and the totals
+        self._clients: dict[socket.socket, Tally] = {}
+        self._checks: dict[socket.socket, Tally] = {}
+        self._changed = threading.Condition()  # guards both and the totals
         self._stopping = False
         self._served = 0
         self._refused = 0
@@ -200,16 +200,17 @@ class ClockServer:
         peers, places = self._clients, self._limits.max_clients
         if is_check:
             peers, places = self._checks, CHECK_PLACES
+        tally = Tally()
         with self._changed:
             admitted = len(peers) < places
             if admitted:
-                peers.add(connection)
+                peers[connection] = tally
         if not admitted:
             self._refuse(connection, client, "full")
             return
         thread = threading.Thread(
             target=self._serve_client,
-            args=(connection, client, is_check),
+            args=(connection, client, tally, is_check),
             name=f"client {client}",
             daemon=True,  # one that hangs in a blocked log must not keep the process from ending
         )
@@ -217,7 +218,7 @@ class ClockServer:
             thread.start()
         except RuntimeError:  # EAGAIN: the limit on threads (pids in a container) or memory
             with self._changed:
-                peers.remove(connection)
+                del peers[connection]
             self._refuse(connection, client, "no thread can be started")
 
     def _refuse(self, connection: socket.socket, client: str, reason: str) -> None:
@@ -237,10 +238,11 @@ class ClockServer:
         ):
             self._being_refused.popleft()[1].close()
 
-    def _serve_client(self, connection: socket.socket, client: str, is_check: bool) -> None:
+    def _serve_client(
+        self, connection: socket.socket, client: str, tally: Tally, is_check: bool
+    ) -> None:
         """Run in the client's own thread, from its connection to its end."""
         events = self._events if not is_check else Events("clock", "off")
-        tally = Tally()
         events("connected", client=client)
         reason = "failed"
         try:
@@ -262,9 +264,9 @@ class ClockServer:
             )
             with self._changed:
                 if is_check:
-                    self._checks.remove(connection)
+                    del self._checks[connection]
                 else:
-                    self._clients.remove(connection)
+                    del self._clients[connection]
                     self._served += 1
                     self._total.answered += tally.answered
                     self._total.errors += tally.errors
@@ -319,13 +321,14 @@ class ClockServer:
         self._end_connections(socket.SHUT_RDWR, FINISH_S / 2)
         self._close_refused(float("inf"))
         with self._changed:
+            tallies = [self._total, *self._clients.values()]  # of those still to end, on a slow day
             self._events(
                 "stopped",
                 reason=reason,
                 clients=self._served + len(self._clients),
                 refused=self._refused,
-                answered=self._total.answered,
-                errors=self._total.errors,
+                answered=sum(tally.answered for tally in tallies),
+                errors=sum(tally.errors for tally in tallies),
             )
 
     def _end_connections(self, how: int, within_s: float) -> None:
@@ -335,7 +338,7 @@ class ClockServer:
         and the server would take seconds to end.
         """
         with self._changed:
-            waiting = list(self._clients | self._checks)
+            waiting = [*self._clients, *self._checks]
         deadline_s = time.monotonic() + within_s
         while waiting and (left_s := deadline_s - time.monotonic()) > 0:
             woken, waiting = set(waiting[:WOKEN_AT_ONCE]), waiting[WOKEN_AT_ONCE:]
@@ -346,13 +349,15 @@ class ClockServer:
                     pass
             self._wait_for_end_of(woken, min(left_s, WOKEN_WAIT_S))
         with self._changed:
-            left = self._clients | self._checks
+            left = {*self._clients, *self._checks}
         self._wait_for_end_of(left, deadline_s - time.monotonic())
 
     def _wait_for_end_of(self, connections: set[socket.socket], timeout_s: float) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: not (connections & self._clients or connections & self._checks),
+                lambda: (
+                    connections.isdisjoint(self._clients) and connections.isdisjoint(self._checks)
+                ),
                 timeout_s,
             )
 

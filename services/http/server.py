@@ -119,7 +119,6 @@ class Server:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connections = 0
-        self.requests = 0
         self.refused = 0
         self._events = events
         self._limits = limits
@@ -127,12 +126,19 @@ class Server:
         self._wall_clock = wall_clock
         self._clock = clock
         self._date = (0, imf_fixdate(0))
+        self._requests = 0  # of conversations that have ended
         self._shared = Shared(site, events, limits, date=self._date_now, clock=clock)
         self._lock = threading.Lock()
         # Weak: should memory run out in a new thread before its first line, nothing is left over.
         self._conversations: weakref.WeakSet[Conversation] = weakref.WeakSet()
         self._spares = 0  # threads that wait for a client, less the clients that wait for them
         self._for_spares: queue.SimpleQueue[Conversation] = queue.SimpleQueue()
+
+    @property
+    def requests(self) -> int:
+        """How many requests were answered, those of connections that still live too."""
+        with self._lock:
+            return self._requests + sum(each.counted for each in self._conversations)
 
     def serve(self, listener: socket.socket) -> bool:
         """Accept and serve clients until the lifetime is over and requests are finished.
@@ -223,7 +229,7 @@ class Server:
                 pass
             with self._lock:
                 self._conversations.discard(following)
-                self.requests += following.counted
+                self._requests += following.counted
             following = None  # it must not live on while this thread waits
             following = self._following()
 

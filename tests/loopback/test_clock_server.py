@@ -382,6 +382,23 @@ def test_sigterm_with_many_idle_clients_answers_what_has_arrived_and_exits_0(
     assert (stopped["reason"], stopped["clients"], stopped["answered"]) == ("SIGTERM", 300, 301)
 
 
+def test_the_last_line_counts_also_those_whose_threads_did_not_end_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a slow machine with thousands of clients."""
+    monkeypatch.setattr("services.clock.server.FINISH_S", 0.0)
+    with running() as server, server.connect() as living, server.connect() as other:
+        for connection in (living, living, other):
+            connection.sendall(QUESTION)
+            assert RFC_3339.fullmatch(connection.recv(100))
+        other.sendall(b"hello\n")
+        assert other.recv(100) == COMPLAINT
+        server.lifetime.end("test")
+        (line,) = server.logged("stopped")
+        assert "clients=2 " in line
+        assert line.endswith("answered=3 errors=1")
+
+
 def test_sigterm_is_not_held_up_by_a_client_that_does_not_read(start_server: StartServer) -> None:
     server = start_server("services.clock")
     with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as deaf:
