@@ -79,6 +79,9 @@ BROKEN_REQUEST_LINES = (
     "GET / HTTP/x.y",
 )
 
+ERROR_PAGE = re.compile(rb"internal (?:server )?error|erreur interne", re.IGNORECASE)
+"""What a page says that is to be a 500."""
+
 GARBAGE = (
     "\r\n\r\n",
     "\x00" * 100,
@@ -415,6 +418,21 @@ def test_an_error_gives_500(arena: Arena, judge: Judge) -> None:
     if raised:
         judge.step(f"{quoted(raised[0], 40)} was answered with {first_line(answers[raised[0]])}")
         return
+    pages = {
+        line: parse(data).body for line, data in answers.items() if codes[line] in range(200, 400)
+    }
+    own_words = ERROR_PAGE.search(before.body)  # a page about errors may be the usual one
+    if said_only := [line for line in pages if ERROR_PAGE.search(pages[line]) and not own_words]:
+        line = said_only[0]
+        words = ERROR_PAGE.search(pages[line])
+        assert words is not None
+        judge.fail(
+            expected=expected,
+            observed=f"{quoted(line, 40)} got a page that says {quoted(words[0].decode())}, but"
+            f" its status line is {first_line(answers[line])}: programs read that, not the page",
+            hint="the first line of that answer is HTTP/1.1 500 Internal Server Error",
+            mistake="an error with status 200",
+        )
     if trigger:
         judge.fail(
             expected=expected,
