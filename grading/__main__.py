@@ -23,6 +23,7 @@ from grading.sandbox import UNTRUSTED, remove_abandoned, running_since
 from grading.verdict import FAILED, INVALID
 from lab.errors import LabError, files_have_a_way_out
 from lab.settings import ROOT
+from lab.system import available_mib
 
 RESULTS = ROOT / "results" / "grade"
 TIMEOUT_S = 600.0
@@ -87,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.command == "grade-class":
         jobs = options.jobs or classroom.default_jobs(
-            len(os.sched_getaffinity(0)), classroom.available_mib()
+            len(os.sched_getaffinity(0)), available_mib() or 1 << 20
         )
         trust_words = ("--trust-dockerfile",) if options.trust_dockerfile else ()
         settings = classroom.Settings(

@@ -150,16 +150,6 @@ def submissions_in(folder: Path) -> tuple[list[str], list[str]]:
     return folders, [name for name in files if name.lower().endswith(ARCHIVES)]
 
 
-def available_mib() -> int:
-    """Return how much memory programs can have, in MiB; a lot where the kernel does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # no Linux
-        return 1 << 20
-    fields = dict(line.split(":", 1) for line in lines)
-    return int(fields["MemAvailable"].split()[0]) >> 10
-
-
 def grade_class(
     folder: Path, place: Path | None, settings: Settings, progress: Progress | None = None
 ) -> int:

@@ -184,6 +184,7 @@ def _prepare() -> None:
 
 def _test(arguments: list[str]) -> int:
     from lab import layers
+    from lab.system import available_mib
     from lab.venv import ensure_programs, ensure_venv
 
     os.environ.setdefault("LAB_TAG", "test")  # a lab that runs keeps its images
@@ -196,7 +197,8 @@ def _test(arguments: list[str]) -> int:
         return _pytest(python, [*layers.without(layers.JUDGE), *arguments])
     fast = _pytest(python, [*layers.ALL_AT_ONCE, *layers.FAST])
     rest = layers.without((*layers.FAST, *layers.JUDGE))
-    return max(fast, _pytest(python, [*layers.SIDE_BY_SIDE, *rest]))
+    here = layers.as_many_as_fit(os.cpu_count() or 2, available_mib())
+    return max(fast, _pytest(python, [*here, *rest]))
 
 
 def _test_judge(arguments: list[str]) -> int:

@@ -24,6 +24,7 @@ from lab.system import (
     TIMED_OUT,
     Output,
     System,
+    available_mib,
     detect,
     find_program,
     output_of,
@@ -384,13 +385,7 @@ def _address_pools() -> Check:
 def _memory() -> Check:
     """The engine's machine tells its total; only Linux tells what is available of it."""
     total = output_of(["docker", "info", "--format", "{{.MemTotal}}"]).out.strip()
-    mib = int(total) >> 20 if total.isdigit() else 0
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return memory_check(mib)
-    match = re.search(r"MemAvailable:\s+(\d+) kB", text)
-    return memory_check(int(match[1]) >> 10 if match else mib)
+    return memory_check(available_mib() or (int(total) >> 20 if total.isdigit() else 0))
 
 
 def _disk(host: str) -> Check:

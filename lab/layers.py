@@ -24,9 +24,18 @@ def side_by_side(processes: int) -> tuple[str, ...]:
     return ("-n", str(processes), "--dist", "loadgroup")
 
 
-SIDE_BY_SIDE = (*side_by_side(min(6, 3 * (os.cpu_count() or 2))), "--no-loadscope-reorder")
-"""Containers are waited for half of the time: there may be more processes than processors, and as
-many as there are long groups. These begin in the order that tests/conftest.py gives them."""
+MIB_PER_PROCESS = 384
+"""A process of those and its lab, with room: six of them were seen to take 1,500 MiB in all."""
+
+
+def as_many_as_fit(processors: int, available_mib: int) -> tuple[str, ...]:
+    """Return pytest's words for all layers with containers, on a machine with so much memory.
+
+    Containers are waited for half of the time: there may be more processes than processors, and as
+    many as there are long groups. These begin in the order that tests/conftest.py gives them.
+    """
+    room = available_mib // MIB_PER_PROCESS if available_mib else 6
+    return (*side_by_side(max(1, min(6, 3 * processors, room))), "--no-loadscope-reorder")
 
 
 def without(layers: Sequence[str]) -> list[str]:

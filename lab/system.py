@@ -155,6 +155,12 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=search_path())
 
 
+def available_mib() -> int:
+    """Return how much memory programs can have, in MiB; 0 where the kernel does not say (macOS)."""
+    match = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
+    return int(match[1]) >> 10 if match else 0
+
+
 def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
