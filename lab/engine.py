@@ -325,14 +325,14 @@ def _install(system: System, parts: tuple[Part, ...]) -> None:
 def _start(system: System) -> None:
     """Start the installed engine in the way of this machine and wait until it answers."""
     step = "starting the Docker engine"
-    pid = 0
+    pid = ours = 0
     say(f"{step} ({how_to_start(system, '')})")
     if system.service_manager == "none":
         log = ["tail", "-n", "15", _LOG_FILE]
-        pid = _running("dockerd")
-        started = Output(0, "", "") if pid else _start_by_hand(system)
-        if started.status == 0 and not pid:
-            pid = int(started.out)
+        started = Output(0, "", "")
+        if not (pid := _running("dockerd")):
+            started = _start_by_hand(system)
+            pid = ours = int(started.out or 0)
     else:
         log = ["journalctl", "--unit=docker", "--lines=15", "--no-pager", "--output=cat"]
         if system.service_manager == "sysv":
@@ -343,6 +343,10 @@ def _start(system: System) -> None:
         finding = find()
         if finding.condition in ("answers", "no permission"):
             return
+        if pid and pid != ours and not process_runs(pid):  # that one was only ending
+            started = _start_by_hand(system)
+            pid = ours = int(started.out or 0)
+            continue
         if time.monotonic() > deadline or (pid and not process_runs(pid)):
             break
         time.sleep(0.2)
