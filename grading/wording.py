@@ -6,6 +6,8 @@ Messages and confirmations are bytes as latin-1 text. A wording is a part of the
     {"kind": "around", "before", "after", "change"} the message in between, changed: "upper", ...
     {"kind": "numbered", "text"}                    the message's numbers in a text of its own
     {"kind": "fixed", "text"}                       always the same
+
+In ``before``, ``after`` and ``text`` the place ``LENGTH`` stands for the message's length in bytes.
 """
 
 import re
@@ -22,6 +24,7 @@ _CHANGES: dict[str, Callable[[str], str]] = {
     "swapcase": str.swapcase,
     "reversed": lambda text: text[::-1],
 }
+LENGTH = "\0length\0"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PLACE = re.compile(r"\0(\d+)\0")
 
@@ -33,13 +36,20 @@ def learned(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """
     if all(message == answer for message, answer in pairs):
         return dict(ECHO)
-    candidates = [found for pair in pairs for found in (*_around(*pair), *_numbered(*pair))]
-    candidates.append({"kind": "fixed", "text": pairs[0][1]})
+    plain = [found for pair in pairs for found in (*_around(*pair), *_numbered(*pair))]
+    plain.append({"kind": "fixed", "text": pairs[0][1]})
+    # First, as the first of the best is taken: messages are often of one length, up to the tenth.
+    candidates = [
+        counted for pair in pairs for each in plain if (counted := _counted(each, pair[0])) != each
+    ]
+    candidates += plain
     return max(candidates, key=lambda each: sum(word(each, m) == a for m, a in pairs))
 
 
 def word(wording: Wording, message: str) -> str:
     """Return the confirmation of a message."""
+    length = str(len(message))  # a character is a byte here
+    wording = {key: text.replace(LENGTH, length) for key, text in wording.items()}
     match wording["kind"]:
         case "fixed":
             return wording["text"]
@@ -69,6 +79,13 @@ def _numbered(message: str, answer: str) -> list[dict[str, str]]:
 
     text = _NUMBER.sub(place, answer)
     return [{"kind": "numbered", "text": text}] if text != answer else []
+
+
+def _counted(wording: Wording, message: str) -> dict[str, str]:
+    """Return the wording with a place for the length, where the message's length stands in it."""
+    length = re.compile(rf"(?<![\d.\0]){len(message)}(?![\d\0]|\.\d)")
+    texts = ("before", "after", "text")
+    return {key: length.sub(LENGTH, t) if key in texts else t for key, t in wording.items()}
 
 
 def _at(numbers: Sequence[str], place: int) -> str:

@@ -26,6 +26,10 @@ def latin(text: str) -> str:
         ([("x", "received"), ("y", "received")], "z", "received"),
         # One number by chance in a confirmation that is always the same: more examples tell.
         ([("ping 1", "1 message"), ("ping 2", "1 message")], "ping 3", "1 message"),
+        # The length, also where all examples are of one length, as requests 1 to 9 are.
+        ([("ping 1", "ACK|6|ping 1"), ("ping 2", "ACK|6|ping 2")], "ping 10", "ACK|7|ping 10"),
+        ([("été 1", "7 octets"), ("été 22", "8 octets")], "été 100", "9 octets"),
+        ([("ping 1", "OK 6"), ("ping 22", "OK 6")], "ping 300", "OK 6"),
         # What changes from one to the next for reasons of its own is as in the first.
         ([("ping 1", "ping 1 at noon"), ("ping 2", "ping 2 at one")], "ping 3", "ping 3 at noon"),
     ],
