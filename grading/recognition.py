@@ -6,6 +6,7 @@ and whether it is bound say what it can be, what else stands in it says which ex
 several for the same program the one with most signs of what is asked is taken.
 """
 
+import ast
 import json
 import re
 import shlex
@@ -68,14 +69,31 @@ _FILES: Signs = ((-4, r"fichier|filename|\bopen\s*\(|fopen|fileinputstream|os\.o
 """Signs of the exercise that follows: files over UDP."""
 
 
+_SUBCOMMANDS = tuple(
+    (program, re.compile(rf"(?:{what})[-_ ]?{role}|{role}[-_ ]?(?:{what})|{alone}", re.IGNORECASE))
+    for program, what, role, alone in (
+        ("udp-server", "udp|ping", r"serv\w*", "pong"),
+        ("udp-client", "udp|ping", "client", "ping"),
+        ("clock-server", "clock|time|heure|horloge|temps", r"serv\w*", "clockd"),
+        ("clock-client", "clock|time|heure|horloge|temps", "client", "ask"),
+        ("http-server", "http|web|www", r"serv\w*", "http|web|www|httpd"),
+    )
+)
+"""What the parts of a program are called that is all five, as in ``main.py udp-server``."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """A source that was recognised as ``program``, and how many signs of it there are."""
+    """A source that was recognised as ``program``, and how many signs of it there are.
+
+    ``part``: the word that makes it that program, of a source that is several.
+    """
 
     program: str
     points: int
     name: Path
     text: str
+    part: str = ""
 
 
 def draft(folder: Path) -> str:
@@ -86,9 +104,12 @@ def draft(folder: Path) -> str:
     found: dict[str, Found] = {}
     for path in sources(folder):
         text = read(path) if path.suffix in _LANGUAGES else None
-        each = recognised(path.relative_to(folder), text) if text is not None else None
-        if each and (each.program not in found or each.points > found[each.program].points):
-            found[each.program] = each
+        if text is None:
+            continue
+        name = path.relative_to(folder)
+        for each in several(name, text) or filter(None, [recognised(name, text)]):
+            if each.program not in found or each.points > found[each.program].points:
+                found[each.program] = each
     if not found:
         raise GradingError(
             f"{folder}: no lab.toml, and no program in it was recognised; write one, for example\n"
@@ -96,27 +117,44 @@ def draft(folder: Path) -> str:
         )
     lines = ["# Drafted from what was found; look it over and save it as lab.toml."]
     for program in (program for program in PROGRAMS if program in found):
-        text = found[program].text
+        text, part = found[program].text, found[program].part
         server = found.get(program.replace("client", "server"))
         texts = [text, server.text] if server else [text]
         port = _port(program, *texts)
-        words = _arguments(found[program], port)
+        words = [part] if part else _arguments(found[program], port)
         lines += ["", f"[{program}]", *_start(folder, found[program], words)]
         if re.search(r"sys\.argv|argparse|\bargv\[1\]|args\[0\]|os\.Args|flag\.", text):
             lines[-1] += "  # it reads arguments: are these right?"
-        typed = _typed(program, text, port)
+        typed = [] if part else _typed(found[program], port)
+        if str(_count(program)) in words:  # it asks only for what no argument tells it
+            typed = [line for line in typed if line not in words]
         lines.append(f"port = {port}")
         if typed:
             lines.append(f"stdin = [{', '.join(map(_quoted, typed))}]")
         if program.endswith("client") and str(_count(program)) in (*words, *typed):
             lines.append(f"requests = {_count(program)}")
-        if program.startswith("clock") and not re.search(_TCP, text):
+        if program.startswith("clock") and not part and not re.search(_TCP, text):
             lines.append('protocol = "udp"')
     return "\n".join(lines) + "\n"
 
 
+def several(name: Path, text: str) -> list[Found]:
+    """Return the programs that a Python source is together, one for each of its sub-commands."""
+    if name.suffix != ".py" or "add_subparsers" not in text:
+        return []
+    words = dict.fromkeys(re.findall(r"[\"']([\w-]{2,24})[\"']", text))
+    found = [
+        (program, next((word for word in words if sign.fullmatch(word)), ""))
+        for program, sign in _SUBCOMMANDS
+    ]
+    named = [Found(program, 100, name, text, word) for program, word in found if word]
+    return named if len(named) > 1 else []
+
+
 def recognised(name: Path, text: str) -> Found | None:
     """Return what a source seems to be, if it is one of the five programs; ``name`` is relative."""
+    if name.suffix == ".py" and only_defines(text):
+        return None
     udp, tcp = re.search(_UDP, text), re.search(_TCP, text)
     shown = f"{_last_two(name)}\n{text}".lower()
     weights = {"clock": _points(shown, _CLOCK)}
@@ -137,6 +175,36 @@ def recognised(name: Path, text: str) -> Found | None:
     if role == "server" and exercise != "udp":
         points += _points(shown, _MANY_AT_A_TIME)
     return Found(f"{exercise}-{role}", points, name, text)
+
+
+def only_defines(text: str) -> bool:
+    """Return whether a Python source does nothing when it is started: it is there to be imported.
+
+    What is of an older Python counts as a program.
+    """
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    defining = (
+        ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
+        ast.Assign, ast.AnnAssign, ast.Pass,
+    )  # fmt: skip
+    named = {
+        each.name
+        for each in body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+
+    def runs(statement: ast.stmt) -> bool:
+        """Whether it is more than a definition: result = main() is."""
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
+            return not isinstance(statement, defining)
+        calls = (each.func for each in ast.walk(statement) if isinstance(each, ast.Call))
+        return any(isinstance(called, ast.Name) and called.id in named for called in calls)
+
+    docstring = isinstance(body[0], ast.Expr) if body else False
+    return bool(named) and not any(map(runs, body[docstring:]))
 
 
 def _points(shown: str, signs: Signs) -> int:
@@ -203,6 +271,9 @@ def _port(program: str, *texts: str) -> int:
         named = re.findall(r"port\b[^\n\d]{0,40}?(?<![\w.])(\d{4,5})(?![\w.])", text, re.IGNORECASE)
         pairs = re.findall(r"\(\s*(?:[\"'][^\"'\n]*[\"']|[A-Za-z_.]*)\s*,\s*(\d{4,5})\s*\)", text)
         pairs += re.findall(r":(\d{4,5})[\"']", text)
+        # int(argv[1]) if len(argv) > 1 else 5001, args.length > 0 ? ... : 2236
+        pairs += re.findall(r"\bargs?\b[^\n]*?(?:\belse|[^\w\"']:) *(\d{4,5})(?![\w.])", text)
+        pairs += re.findall(r"\bargv\b[^\n]*?(?:\belse|[^\w\"']:) *(\d{4,5})(?![\w.])", text)
         for number in (*named, *pairs):
             if 1 <= int(number) <= 65535:
                 return int(number)
@@ -214,25 +285,85 @@ def _count(program: str) -> int:
     return 10 if program == "udp-client" else 5
 
 
-def _typed(program: str, text: str, port: int) -> list[str]:
+_KEYBOARD = re.compile(
+    r"(\w+)\s*:?=\s*(?:new\s+)?(?:Scanner|BufferedReader|bufio\.New(?:Reader|Scanner))\s*\("
+    r"(?:\s*new\s+InputStreamReader\s*\()?\s*(?:System\.in|os\.Stdin)\b"
+)
+"""What reads the keyboard in Java and Go, and its name; what else reads lines reads the socket."""
+
+
+def _asked(text: str) -> list[tuple[str, str]]:
+    """Return the prompts of a source in C, Java or Go, each with a word if it is for a number."""
+    reads = [r"\bscanf\s*\(", r"fgets\s*\([^;\n]*\bstdin\b", r"fmt\.Scan\w*\("]
+    for name in set(_KEYBOARD.findall(text)):
+        reads.append(rf"\b{name}\.(?:next\w*|readLine|ReadString|Scan)\(")
+    prompt = r"(?:print\w*|puts)\s*\(\s*\"((?:[^\"\\\n]|\\.){1,120})\"\s*\)"
+    asked = re.compile(rf"{prompt}[^\"]{{0,160}}?(?:{'|'.join(reads)})", re.IGNORECASE)
+    found = []
+    for match in asked.finditer(text):
+        reading = text[match.end() - 10 : match.end() + 5]
+        found.append((match[1], "number" if re.search(r"Int\(|%[di]", reading) else ""))
+    return found
+
+
+def _typed(source: Found, port: int) -> list[str]:
     """Return the lines for a client that asks its user, one for each prompt in the source."""
+    program, text = source.program, source.text
     if not program.endswith("client"):
         return []
-    prompts = re.findall(r"(int\s*\(\s*)?\binput\s*\(\s*(?:[bfru]*[\"']([^\"'\n]*))?", text)
+    prompts = _prompts(text) if source.name.suffix == ".py" else _asked(text)
     return [
         _answer(program, prompt, port) or (str(_count(program)) if number else "hello")
-        for number, prompt in prompts
+        for prompt, number in prompts
     ]
+
+
+def _prompts(text: str) -> list[tuple[str, str]]:
+    """Return the prompts of a Python source, each with a word if a number is to be typed.
+
+    Some ask by a function of their own: then its first argument is the prompt.
+    """
+    asking = r"(int\s*\(\s*)?\b{}\s*\(\s*(?:[bfru]*[\"']([^\"'\n]*))?"
+    own = _functions_that_ask(text)
+    for name in own:
+        calls = re.findall(rf"(?<!def ){asking.format(name)}", text)
+        if any(prompt for _, prompt in calls):
+            return [(prompt, number) for number, prompt in calls]
+    return [(prompt, number) for number, prompt in re.findall(asking.format("input"), text)]
+
+
+def _functions_that_ask(text: str) -> list[str]:
+    """Return the names of a Python source's functions, with a parameter, that call input."""
+    found: list[str] = []
+    current = ""
+    for line in text.splitlines():
+        if line[:1] not in ("", " ", "\t", "#"):
+            begun = re.match(r"def (\w+)\(\w", line)
+            current = begun[1] if begun else ""
+        elif current and current not in found and re.search(r"\binput\s*\(", line):
+            found.append(current)
+    return found
 
 
 _ARGUMENTS = {"python": r"sys\.argv", "c": r"\bargv", "java": r"\bargs", "go": r"os\.Args"}
 
 
+def _by_their_usual_name(text: str) -> str:
+    """Return a source in which arguments that go by another name have the usual one."""
+    text = re.sub(r"flag\.Arg\((\d)\)", lambda arg: f"os.Args[{int(arg[1]) + 1}]", text)
+    for name in re.findall(r"^\s*(\w+) *= *sys\.argv\[1:\]", text, re.MULTILINE):
+        place = re.compile(rf"\b{name}\[(\d)\]")
+        text = place.sub(lambda arg: f"sys.argv[{int(arg[1]) + 1}]", text)
+    return text
+
+
 def _arguments(source: Found, port: int) -> list[str]:
     """Return what to start a program with that reads arguments, by what it calls them."""
-    program, text, language = source.program, source.text, _LANGUAGES[source.name.suffix]
+    program, language = source.program, _LANGUAGES[source.name.suffix]
+    text = _by_their_usual_name(source.text)
     argument = re.compile(rf"{_ARGUMENTS[language]}\[(\d)\]")
     found: dict[int, str] = {}
+    unnamed: list[int] = []
     for line in text.splitlines():
         left, equals, right = line.partition("=")
         if not equals:
@@ -242,11 +373,19 @@ def _arguments(source: Found, port: int) -> list[str]:
             for place in map(int, argument.findall(value)):
                 hint = names[n] if len(names) == len(values) else f"{left} {value}"
                 guess = _answer(program, hint, port)
+                if guess is None and str(port) in value:  # ... if len(argv) > 2 else 5001
+                    guess = str(port)
                 if guess is None and re.search(r"\bint\(|atoi|parseInt|Atoi|strtol", value):
-                    follows = found.get(place - 1) == ADDRESS  # the port, as in connect()
+                    before = found.get(place - 1, ADDRESS if place - 1 in unnamed else "")
+                    follows = before == ADDRESS  # the port, as in connect()
                     is_port = follows or program.endswith("server")
                     guess = str(port if is_port else _count(program))
-                found.setdefault(place, guess or ADDRESS)
+                if guess:
+                    found.setdefault(place, guess)
+                else:
+                    unnamed.append(place)
+    for place in unnamed:
+        found.setdefault(place, ADDRESS)
     if not found:
         positional = re.findall(r"add_argument\(\s*[\"'](\w+)[\"']", text)
         return [_answer(program, name, port) or ADDRESS for name in positional]

@@ -212,6 +212,23 @@ def test_what_is_none_of_the_five_is_not_taken_for_one(text: str, tmp_path: Path
         ("client.py", "n = int(input('Combien ? '))", "", ("10",), 10),
         ("client.py", "input('IP address: '); input('port')", "", ("127.0.0.1", "1234"), None),
         ("client.py", "input(); input('How many pings?')", "", ("hello", "10"), 10),
+        (
+            "client.py",
+            "def ask(what, default):\n    return input(what) or default\n"
+            "host = ask('Adresse ?', 'localhost')\nn = int(ask('Combien ?', 6))",
+            "",
+            ("127.0.0.1", "10"),
+            10,
+        ),
+        ("client.py", "if not sys.argv[1].isdigit(): exit()\nn = int(sys.argv[1])", "10", (), 10),
+        ("client.py", "args = sys.argv[1:]\nn = int(args[0])", "10", (), 10),
+        (
+            "client.py",
+            "n = int(sys.argv[1]) if len(sys.argv) > 1 else int(input('Combien ? '))",
+            "10",
+            (),
+            10,
+        ),
     ],
 )
 def test_the_draft_says_what_to_start_a_program_with_and_what_to_type(
@@ -221,3 +238,88 @@ def test_the_draft_says_what_to_start_a_program_with_and_what_to_type(
     (found,) = manifest.load(tmp_path).programs.values()
     assert found.command == f"python3 {name} {command}".strip()
     assert (found.stdin, found.requests) == (stdin, requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "command", "port", "stdin"),
+    [
+        (
+            "Client.java",
+            "DatagramSocket s; Scanner keys = new Scanner(System.in); ping(s);\n"
+            'System.out.print("Nombre de pings : "); int n = keys.nextInt();',
+            "java -cp . Client",
+            1234,
+            ("10",),
+        ),
+        (  # what is read from the socket is nobody's to type
+            "Client.java",
+            "DatagramSocket s; BufferedReader in = new BufferedReader(peer); ping(s);\n"
+            'System.out.print("Requete numero "); in.readLine();',
+            "java -cp . Client",
+            1234,
+            (),
+        ),
+        (
+            "client.c",
+            'socket(AF_INET, SOCK_DGRAM, 0); /* ping */ printf("Combien ? "); scanf("%d", &n);',
+            "./client",
+            1234,
+            ("10",),
+        ),
+        (
+            "client.go",
+            'net.Dial("udp", "127.0.0.1:7001") // ping\nn, _ := strconv.Atoi(flag.Arg(0))',
+            "./client-program 10",
+            7001,
+            (),
+        ),
+        (
+            "client.py",
+            UDP + "# ping\nport = int(sys.argv[1]) if len(sys.argv) > 1 else 7001",
+            "python3 client.py 7001",
+            7001,
+            (),
+        ),
+    ],
+)
+def test_the_draft_reads_what_each_language_asks_of_its_user(
+    name: str, text: str, command: str, port: int, stdin: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    (found,) = manifest.load(tmp_path).programs.values()
+    assert (found.command, found.port, found.stdin) == (command, port, stdin)
+
+
+def test_the_draft_knows_a_program_that_is_all_five(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "__init__.py").write_text("")
+    (tmp_path / "lab" / "ping.py").write_text(UDP + BOUND + "class Ping:\n    random = 1\n")
+    (tmp_path / "main.py").write_text(
+        "import argparse\nsub = argparse.ArgumentParser().add_subparsers()\n"
+        "for name in ('udp-server', 'udp_client', 'horloge-serveur', 'clock-client', 'web'):\n"
+        "    sub.add_parser(name)\n"
+    )
+    commands = {p.name: p.command for p in manifest.load(tmp_path).programs.values()}
+    assert commands == {
+        "udp-server": "python3 main.py udp-server",
+        "udp-client": "python3 main.py udp_client",
+        "clock-server": "python3 main.py horloge-serveur",
+        "clock-client": "python3 main.py clock-client",
+        "http-server": "python3 main.py web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("last", "is_program"), [("", False), ("serve()\n", True), ("ended = serve()\n", True)]
+)
+def test_what_only_defines_is_no_program(last: str, is_program: bool, tmp_path: Path) -> None:
+    (tmp_path / "udp_server.py").write_text(
+        '"""A server."""\nfrom socket import *\nPORT = int("1234")\ndef serve():\n'
+        f"    s = socket(AF_INET, SOCK_DGRAM); s.bind(('', PORT)); random()\n{last}"
+    )
+    if is_program:
+        (found,) = manifest.load(tmp_path).programs.values()
+        assert found.command == "python3 udp_server.py"
+    else:
+        with pytest.raises(GradingError, match="recognised"):
+            manifest.load(tmp_path)
