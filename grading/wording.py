@@ -5,6 +5,7 @@ Messages and confirmations are bytes as latin-1 text. A wording is a part of the
     {"kind": "echo"}                                the message
     {"kind": "around", "before", "after", "change"} the message in between, changed: "upper", ...
     {"kind": "numbered", "text"}                    the message's numbers in a text of its own
+    {"kind": "patched", "at": "2,3", "text"}        the message with other bytes at these places
     {"kind": "fixed", "text"}                       always the same
 
 In ``before``, ``after`` and ``text`` the place ``LENGTH`` stands for the message's length in bytes.
@@ -36,13 +37,17 @@ def learned(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """
     if all(message == answer for message, answer in pairs):
         return dict(ECHO)
-    plain = [found for pair in pairs for found in (*_around(*pair), *_numbered(*pair))]
-    plain.append({"kind": "fixed", "text": pairs[0][1]})
-    # First, as the first of the best is taken: messages are often of one length, up to the tenth.
+    worded = [found for pair in pairs for found in (*_around(*pair), *_numbered(*pair))]
+    fixed = {"kind": "fixed", "text": pairs[0][1]}
+    # The first of the best is taken. Those with a length are: messages are often of one length, up
+    # to the tenth.
     candidates = [
-        counted for pair in pairs for each in plain if (counted := _counted(each, pair[0])) != each
+        counted
+        for message, _ in pairs
+        for each in (*worded, fixed)
+        if (counted := _counted(each, message)) != each
     ]
-    candidates += plain
+    candidates += [*worded, *(found for pair in pairs for found in _patched(*pair)), fixed]
     return max(candidates, key=lambda each: sum(word(each, m) == a for m, a in pairs))
 
 
@@ -55,6 +60,11 @@ def word(wording: Wording, message: str) -> str:
             return wording["text"]
         case "around":
             return wording["before"] + _changed(wording["change"], message) + wording["after"]
+        case "patched":
+            octets = list(message)
+            for place, octet in zip(wording["at"].split(","), wording["text"], strict=True):
+                octets[int(place) : int(place) + 1] = octet if int(place) < len(octets) else ""
+            return "".join(octets)
         case "numbered":
             numbers = _NUMBER.findall(message)
             return _PLACE.sub(lambda place: _at(numbers, int(place[1])), wording["text"])
@@ -79,6 +89,15 @@ def _numbered(message: str, answer: str) -> list[dict[str, str]]:
 
     text = _NUMBER.sub(place, answer)
     return [{"kind": "numbered", "text": text}] if text != answer else []
+
+
+def _patched(message: str, answer: str) -> list[dict[str, str]]:
+    """A header of fixed size, in which the confirmation has another type, a flag and the like."""
+    other = [n for n, (a, b) in enumerate(zip(message, answer, strict=False)) if a != b]
+    if len(message) != len(answer) or not 0 < 2 * len(other) <= len(message):
+        return []
+    at, text = ",".join(map(str, other)), "".join(answer[n] for n in other)
+    return [{"kind": "patched", "at": at, "text": text}]
 
 
 def _counted(wording: Wording, message: str) -> dict[str, str]:

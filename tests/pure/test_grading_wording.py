@@ -30,6 +30,9 @@ def latin(text: str) -> str:
         ([("ping 1", "ACK|6|ping 1"), ("ping 2", "ACK|6|ping 2")], "ping 10", "ACK|7|ping 10"),
         ([("été 1", "7 octets"), ("été 22", "8 octets")], "été 100", "9 octets"),
         ([("ping 1", "OK 6"), ("ping 22", "OK 6")], "ping 300", "OK 6"),
+        # A binary header whose third byte is its type.
+        ([("PG\1\1\0\0", "PG\2\1\0\0"), ("PG\1\2\0\1", "PG\2\2\0\1")], "PG\1\3\0\7", "PG\2\3\0\7"),
+        ([("PG\1\1\0\0", "PG\2\1\0\0")], "PG", "PG"),
         # What changes from one to the next for reasons of its own is as in the first.
         ([("ping 1", "ping 1 at noon"), ("ping 2", "ping 2 at one")], "ping 3", "ping 3 at noon"),
     ],
