@@ -68,26 +68,36 @@ def _up(_: list[str]) -> int:
 
 
 def _down(_: list[str]) -> int:
-    from lab import lifecycle, settings
-    from lab.experiments import site
-
-    if _there_may_be_containers():
-        with _alone():
-            lifecycle.down()
-        site.remove_leftovers()
-    else:
-        settings.forget()
+    _take_down()
     return 0
 
 
 def _clean(_: list[str]) -> int:
     from lab import lifecycle
 
-    _down([])
-    if _there_may_be_containers():
+    if _take_down():
         lifecycle.remove_images()
     lifecycle.remove_caches()
     return 0
+
+
+def _take_down() -> bool:
+    """Take the lab down; return whether this machine has an engine. Raises LabError."""
+    from lab import engine, lifecycle, settings
+    from lab.experiments import site
+    from lab.say import say
+    from lab.system import detect, find_program
+
+    here = find_program("dockerd") is not None
+    if engine.is_absent(engine.find(), detect(), here, engine.endpoint()):
+        say("no Docker engine is installed here, so there is no lab to take down")
+        settings.forget()
+        return False
+    engine.ensure_engine(install=False)
+    with _alone():
+        lifecycle.down()
+    site.remove_leftovers()
+    return True
 
 
 def _alone() -> AbstractContextManager[None]:
@@ -99,20 +109,6 @@ def _alone() -> AbstractContextManager[None]:
 
     busy = "waiting for another make up or make down of this lab to end"
     return lock.held(f"lifecycle-{compose.project_name()}", busy)
-
-
-def _there_may_be_containers() -> bool:
-    """Return whether this machine has an engine; it runs then. Raises LabError."""
-    from lab import engine
-    from lab.say import say
-    from lab.system import detect, find_program
-
-    here = find_program("dockerd") is not None
-    if engine.is_absent(engine.find(), detect(), here, engine.endpoint()):
-        say("no Docker engine is installed here, so there is no lab to take down")
-        return False
-    engine.ensure_engine(install=False)
-    return True
 
 
 def _netem(_: list[str]) -> int:
