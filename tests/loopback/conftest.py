@@ -30,7 +30,7 @@ class Server:
     events: list[dict[str, Any]] = field(default_factory=list)
     _arrived: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
 
-    def wait_for(self, event: str, deadline_s: float = 5.0, **fields: Any) -> dict[str, Any]:
+    def wait_for(self, event: str, deadline_s: float = 20.0, **fields: Any) -> dict[str, Any]:
         """Return the first event of that name with those fields, past or still to come."""
         end = time.monotonic() + deadline_s
         position = 0

@@ -25,7 +25,7 @@ from services.events import Events
 from services.lifetime import Lifetime
 from tests.loopback.conftest import ROOT, StartServer
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 RFC_3339 = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\n")
 COMPLAINT = b'error: please ask "what time is it?"\n'
 

@@ -69,7 +69,7 @@ def file_server(start_once: StartServer, folder: Path) -> Server:
 _numbers = itertools.count(1)
 
 
-def connect(server: Server, timeout_s: float = 5.0) -> socket.socket:
+def connect(server: Server, timeout_s: float = 20.0) -> socket.socket:
     """Connect from an address that no connection had before, so that it stands in the log once.
 
     Ports alone come again: after 4,000 connections, each seventh time.
@@ -120,7 +120,7 @@ def send_for_ever(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 20.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
@@ -187,7 +187,7 @@ def test_head_has_the_fields_of_get_and_no_body(server: Server) -> None:
 
 
 def test_python_http_client_reuses_one_connection_through_every_status(server: Server) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     client.connect()
     first_socket = client.sock
     for method, path, body, status in (
