@@ -4,6 +4,7 @@ Runs in a lab of its own, with images that are built already; medians of three r
 """
 
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.layers import ALL_AT_ONCE, FAST
+from lab.layers import ALL_AT_ONCE, FAST, environment
 from lab.settings import image
 from tests.lab.driver import ROOT, Lab, engine
 
@@ -128,7 +129,9 @@ def _fast_layers() -> Row:
     argv = [sys.executable, "-m", "pytest", "-q", *ALL_AT_ONCE, *FAST]
 
     def run() -> None:
-        subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            argv, cwd=ROOT, env=environment(os.environ), check=True, stdout=subprocess.DEVNULL
+        )
 
     return ("test layers pure and loopback", _seconds(run), "s", 30)
 

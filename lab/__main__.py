@@ -208,12 +208,10 @@ def _test_judge(arguments: list[str]) -> int:
 
 
 def _pytest(python: Path, arguments: Sequence[str]) -> int:
+    from lab import layers
+
     argv = [str(python), "-m", "pytest", *arguments]
-    environment = dict(os.environ)
-    if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
-        # Hundreds of programs are started: each would compile its modules again. Whoever wants no
-        # bytecode beside the sources gets it here.
-        environment.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".lab" / "bytecode"))
+    environment = layers.environment(os.environ)
     return subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
 
 

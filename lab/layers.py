@@ -1,7 +1,9 @@
 """The test layers, and how each runs: for ``make test``, ``test-judge``, ``test-vm``, ``bench``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from lab.settings import ROOT
 
 FAST = ("tests/loopback", "tests/pure")
 """What needs only processes: first what waits for them most of the time, then what only computes,
@@ -36,6 +38,18 @@ def as_many_as_fit(processors: int, available_mib: int) -> tuple[str, ...]:
     """
     room = available_mib // MIB_PER_PROCESS if available_mib else 6
     return (*side_by_side(max(1, min(6, 3 * processors, room))), "--no-loadscope-reorder")
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the tests.
+
+    They start hundreds of programs, and each would compile its modules again where the environment
+    forbids bytecode: whoever wants none beside the sources has it in ``.lab/``.
+    """
+    kept = dict(given)
+    if kept.pop("PYTHONDONTWRITEBYTECODE", ""):
+        kept.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".lab" / "bytecode"))
+    return kept
 
 
 def without(layers: Sequence[str]) -> list[str]:

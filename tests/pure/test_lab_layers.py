@@ -1,8 +1,9 @@
-"""How many processes run the tests on which machine."""
+"""How the tests run: in how many processes, and where their bytecode goes."""
 
 import pytest
 
-from lab.layers import as_many_as_fit
+from lab.layers import as_many_as_fit, environment
+from lab.settings import ROOT
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,21 @@ def test_containers_share_the_processors_and_fit_the_memory(
 ) -> None:
     words = as_many_as_fit(processors, available_mib)
     assert words[words.index("-n") + 1] == processes
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"A": "b"}, {"A": "b"}),
+        ({"PYTHONDONTWRITEBYTECODE": ""}, {}),
+        ({"PYTHONDONTWRITEBYTECODE": "1"}, {"PYTHONPYCACHEPREFIX": f"{ROOT}/.lab/bytecode"}),
+        (
+            {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/mine"},
+            {"PYTHONPYCACHEPREFIX": "/mine"},
+        ),
+    ],
+)
+def test_bytecode_is_kept_where_none_is_wanted_beside_the_sources(
+    given: dict[str, str], kept: dict[str, str]
+) -> None:
+    assert environment(given) == kept
