@@ -41,10 +41,9 @@ class SkewedClock:
     ) -> None:
         self.offset_s = offset_s
         self.drift_ppm = drift_ppm
-        self.started_wall_ns = wall_clock_ns()
         self._wall_clock_ns = wall_clock_ns
         self._monotonic_ns = monotonic_ns
-        self._started_ns = monotonic_ns()
+        self.started_wall_ns, self._started_ns = self._now()
         self._offset_ns = round(offset_s * NANOSECONDS)
 
     def __call__(self) -> int:

@@ -130,7 +130,7 @@ def test_the_offset_that_the_server_was_told_is_within_the_bound(
         summary = made["summary"]
         assert summary["question"] == question
         truth_ns = offset_ns + (summary["at_wall_ns"] - started_ns) * drift_ppm / 1e6
-        # 100 ns: "started" and the start of the drift are two readings of two clocks.
+        # 100 ns: "started" and the start of the drift are readings of two clocks, 2 us apart.
         assert abs(summary["offset_ns"] - truth_ns) <= summary["bound_ns"] + 100
         least_ns = min(request["delay_ns"] for request in made["requests"])
         assert summary["bound_ns"] <= least_ns / 2 + least_ns * 0.01 + 2
