@@ -272,8 +272,7 @@ def _port(program: str, *texts: str) -> int:
         pairs = re.findall(r"\(\s*(?:[\"'][^\"'\n]*[\"']|[A-Za-z_.]*)\s*,\s*(\d{4,5})\s*\)", text)
         pairs += re.findall(r":(\d{4,5})[\"']", text)
         # int(argv[1]) if len(argv) > 1 else 5001, args.length > 0 ? ... : 2236
-        pairs += re.findall(r"\bargs?\b[^\n]*?(?:\belse|[^\w\"']:) *(\d{4,5})(?![\w.])", text)
-        pairs += re.findall(r"\bargv\b[^\n]*?(?:\belse|[^\w\"']:) *(\d{4,5})(?![\w.])", text)
+        pairs += re.findall(r"\barg[sv]?\b[^\n]*?(?:\belse|[^\w\"']:) *(\d{4,5})(?![\w.])", text)
         for number in (*named, *pairs):
             if 1 <= int(number) <= 65535:
                 return int(number)
