@@ -488,8 +488,7 @@ def snmp_counters(text: str) -> dict[str, int]:
 
 def _server_counters() -> dict[str, int]:
     container = sidecars.running()["udp-netem"]
-    read = compose.captured(["docker", "exec", container, "cat", "/proc/net/snmp"])
-    return snmp_counters(read.stdout)
+    return snmp_counters(compose.printed(container, "cat", "/proc/net/snmp"))
 
 
 def _server_log(run: str, since: str) -> LogFacts | None:
