@@ -8,7 +8,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine, eventually
+from tests.lab.driver import DEFAULT_NETWORK, ROOT, Lab, engine, eventually, printed
 
 SUBMISSIONS = ROOT / "tests/submissions"
 OURS = {"UDP_DIR": str(SUBMISSIONS / "correct-classes"),
@@ -54,7 +54,7 @@ def test_they_are_confined_as_in_grading_and_have_no_way_out(own_lab: Lab) -> No
         (mount,) = container.attrs["Mounts"]
         assert mount["Destination"] == "/submission"
         assert not mount["RW"]
-        routes = container.exec_run(["cat", "/proc/net/route"]).output.decode().splitlines()[1:]
+        routes = printed(container, ["cat", "/proc/net/route"]).splitlines()[1:]
         assert routes
         assert not [route for route in routes if route.split()[1] == "00000000"]
 

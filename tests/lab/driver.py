@@ -52,6 +52,20 @@ def eventually(look: Callable[[], T | None], what: str, deadline_s: float = 20.0
         time.sleep(0.1)
 
 
+def printed(container: Any, argv: list[str]) -> str:
+    """Return what a program in a container prints, which is something.
+
+    As ``lab.compose.printed``: of one that ends at once the engine may lose all of it.
+    """
+
+    def look() -> str:
+        done = container.exec_run(argv, stderr=False)
+        assert done.exit_code == 0, done
+        return str(done.output.decode())
+
+    return eventually(lambda: look() or None, f"{argv} prints something")
+
+
 @dataclass
 class Exchange:
     """What a probe sent and what came back; times in nanoseconds of the probe's monotonic clock."""

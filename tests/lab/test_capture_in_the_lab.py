@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import ladder, pcapng
-from tests.lab.driver import ROOT, Lab, eventually
+from tests.lab.driver import ROOT, Lab, eventually, printed
 
 NET_RAW = 1 << 13
 """CAP_NET_RAW of linux/capability.h as a bit mask."""
@@ -107,7 +107,7 @@ def test_the_container_has_net_raw_and_nothing_else(lab: Lab, tmp_path: Path) ->
         assert host["ReadonlyRootfs"] is True
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert not container.attrs["Mounts"]
-        status = container.exec_run(["cat", "/proc/1/status"]).output.decode()
+        status = printed(container, ["cat", "/proc/1/status"])
         assert f"CapEff:\t{NET_RAW:016x}" in status
         assert running.ended(signal.SIGTERM)[0] == 143
         assert running.containers() == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.driver import Lab
+from tests.lab.driver import Lab, printed
 
 pytestmark = pytest.mark.any_kernel
 
@@ -35,7 +35,7 @@ def test_servers_are_not_root_and_have_no_capability(lab: Lab, service: str) -> 
     assert not container.attrs["HostConfig"]["CapAdd"]
     assert _capabilities(lab, service) == 0
     tried = "touch /lab/file || touch /tmp/file || echo read-only"
-    assert container.exec_run(["sh", "-c", tried], stderr=False).output == b"read-only\n"
+    assert printed(container, ["sh", "-c", tried]) == "read-only\n"
 
 
 @pytest.mark.parametrize("service", SIDECARS)
@@ -49,7 +49,7 @@ def test_sidecars_have_net_admin_and_nothing_else(lab: Lab, service: str) -> Non
 
 def _capabilities(lab: Lab, service: str) -> int:
     """Return the effective capabilities of the main process (not of a process started by exec)."""
-    status = lab.container(service).exec_run(["cat", "/proc/1/status"]).output.decode()
+    status = printed(lab.container(service), ["cat", "/proc/1/status"])
     (line,) = (line for line in status.splitlines() if line.startswith("CapEff:"))
     return int(line.split()[1], 16)
 

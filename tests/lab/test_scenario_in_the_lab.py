@@ -19,7 +19,7 @@ from lab.settings import EXERCISES, SETTINGS
 from lab.where import Cause, Why
 from services.netem.impairment import parse
 from tests.binomial import accepted
-from tests.lab.driver import DEFAULT_NETWORK, Lab, eventually
+from tests.lab.driver import DEFAULT_NETWORK, Lab, eventually, printed
 
 HEAD = 'description = "d."\nsource = "s"\n'
 BOTH_WAYS = '[udp]\nto_server = "loss 20%"\nfrom_server = "loss 30%"\n'
@@ -322,10 +322,10 @@ def test_where_nothing_comes_back_the_servers_log_still_tells(here: Lab) -> None
 def test_the_quantiles_of_netems_tables_are_those_of_the_installed_tables(lab: Lab) -> None:
     sidecar = lab.container("udp-netem")
     for name in sorted(set(calibration.TABLES) - {""}):
-        shown = sidecar.exec_run(["sh", "-c", f"cat /usr/lib/*/tc/{name}.dist"])
+        shown = printed(sidecar, ["sh", "-c", f"cat /usr/lib/*/tc/{name}.dist"])
         values = sorted(
             int(word) / 8192
-            for line in shown.output.decode().splitlines()
+            for line in shown.splitlines()
             if not line.startswith("#")
             for word in line.split()
         )
